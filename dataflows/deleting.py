@@ -1,0 +1,196 @@
+"""Removes an asset wholly, in steps that a second call takes up again wherever the first one ended.
+
+The tombstone comes first: from then on nothing of the asset comes back. A plan, kept until the end, remembers what
+there was to remove. The tables and the index are vacuumed, so that their time travel ends at a deletion; values of
+the asset that a table's log has in its statistics go with the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pyarrow.compute as pc
+from deltalake import DeltaTable, write_deltalake
+
+from dataflows import ownership
+from dataflows.ownership import Claims
+from dataflows.runtime import channels_of, index_of, objects_of
+from dataflows.tombstones import Tombstone
+from dataflows.wiring import decode
+from operators.stages.ingest import tombstone_key
+from operators.stages.register import manifest_prefix
+from operators.stages.steps import result_key
+from schemas.base import Model
+from schemas.manifest import Manifest
+from schemas.settings import Settings
+from schemas.tables import TABLES
+from sinks.objects import OBJECTS, Objects
+
+DELETED = ["asset_id", "manifests", "results", "objects", "rows", "lines"]
+PLANS = "deleting"
+REASON = "deleted by its owner"
+_LOG_KEPT = "delta.logRetentionDuration"
+
+
+class Plan(Model):
+    """What a deletion has found to remove: the asset's claims, and its lines in the log as (offset, length)."""
+
+    asset_id: str
+    roots: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    lines: tuple[tuple[int, int], ...] = ()
+
+
+async def delete(settings: Settings, asset_id: str) -> dict[str, Any]:
+    """Removes the asset from everywhere, and counts what was there. Call it while no flow runs on the folder.
+
+    Other assets keep what they share. A second call finishes what a crash cut short, and finds nothing otherwise.
+    """
+    asset_id, store, tenant = str(UUID(asset_id)), objects_of(settings), settings.tenant
+    stone = Tombstone(asset_id=asset_id, tenant=tenant, at_ms=time.time_ns() // 1_000_000, reason=REASON)
+    await store.create(tombstone_key(tenant, asset_id), stone.model_dump_json().encode())
+    plan = await planned(settings, store, asset_id)
+    await withdraw(settings, asset_id)
+    manifests = await drop(store, manifest_prefix(tenant, asset_id))
+    results, objects = await _content(settings, store, plan)
+    for kind in ("dead-letters", "jobs"):
+        await drop(store, f"{kind}/{tenant}/{asset_id}")
+    for key in await store.keys(f"originals/{tenant}"):
+        if key.endswith(f"/{asset_id}.json"):
+            await store.delete(key)
+    await store.delete(f"claims/{tenant}/{asset_id}.json")
+    for offset, length in plan.lines:
+        blank(ownership.inbox_of(settings), offset, length)
+    traces(settings, asset_id)
+    rows = sum([await asyncio.to_thread(drop_rows, settings.below("tables", name), asset_id) for name in _ROWS])
+    await store.delete(plan_key(tenant, asset_id))
+    await store.sweep(0)
+    counts = {"manifests": manifests, "results": results, "objects": objects, "rows": rows, "lines": len(plan.lines)}
+    return {"asset_id": asset_id, **counts}
+
+
+# The table that names are looked up in comes last, so that an unfinished deletion can be named.
+_ROWS = [name for name in TABLES if name != "assets"] + ["assets"]
+
+
+def plan_key(tenant: str, asset_id: str) -> str:
+    """Where a deletion's plan lies until it is done."""
+    return f"{PLANS}/{tenant}/{asset_id}.json"
+
+
+async def planned(settings: Settings, store: Objects, asset_id: str) -> Plan:
+    """The plan that stands: of this call, or of one that did not end."""
+    mine = (await ownership.claims(settings, store)).get(asset_id, Claims())
+    lines = ownership.lines(ownership.inbox_of(settings))
+    plan = Plan(
+        asset_id=asset_id, roots=tuple(sorted(mine.roots)), results=tuple(sorted(mine.results)),
+        lines=tuple((line.offset, len(line.value)) for line in lines if decode(line)[0] == asset_id),
+    )  # fmt: skip
+    standing = await store.create(plan_key(settings.tenant, asset_id), plan.model_dump_json().encode())
+    return Plan.model_validate_json(standing)
+
+
+async def withdraw(settings: Settings, asset_id: str) -> None:
+    """Takes the asset out of all channels, and out of the index, whose older versions go too."""
+    for channel in channels_of(settings).values():
+        await channel.withdraw(asset_id, settings.tenant)
+    index = index_of(settings)
+    await index.retire(asset_id, settings.tenant, keep=[])
+    await index.merge(keep_versions=timedelta(milliseconds=1))
+
+
+async def drop(store: Objects, prefix: str) -> int:
+    """Deletes all records below a prefix; how many there were."""
+    keys = await store.keys(prefix)
+    for key in keys:
+        await store.delete(key)
+    return len(keys)
+
+
+async def _content(settings: Settings, store: Objects, plan: Plan) -> tuple[int, int]:
+    """Deletes the results that are the asset's alone, then every object that no result and no manifest names."""
+    others = Claims()
+    for asset_id, claims in (await ownership.claims(settings, store)).items():
+        if asset_id != plan.asset_id:
+            others |= claims
+    results = await ownership.results_of(store, settings.tenant)
+    gone = ownership.owned(results, Claims(set(plan.roots), set(plan.results)), others)
+    for result_id in gone:
+        await store.delete(result_key(settings.tenant, result_id))
+    named = {o.sha256 for r in results if r.result_id not in gone for o in r.outputs}
+    async for _key, data in ownership.records(store, f"manifests/{settings.tenant}"):
+        named |= digests_of(Manifest.model_validate_json(data))
+    return len(gone), await _sweep_objects(store, settings.tenant, named)
+
+
+def digests_of(manifest: Manifest) -> set[str]:
+    """Every object that a manifest names."""
+    variants = {v.sha256 for v in manifest.variants}
+    return {manifest.original.sha256, *variants, *(o.sha256 for step in manifest.steps for o in step.outputs)}
+
+
+async def _sweep_objects(store: Objects, tenant: str, named: set[str]) -> int:
+    found = {key.rpartition("/")[2] for key in await store.keys(f"{OBJECTS}/{tenant}")} - named
+    for sha256 in found:
+        await store.remove(tenant, sha256)
+    return len(found)
+
+
+def blank(path: Path, offset: int, length: int) -> None:
+    """Overwrites a line of the log with spaces, on the disk when this returns: offsets stay as they are."""
+    with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(offset)
+        file.write(b" " * length)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def traces(settings: Settings, asset_id: str) -> None:
+    """Removes all scratch, which nobody uses while no flow runs, and a report that shows the asset."""
+    shutil.rmtree(settings.below("scratch"), ignore_errors=True)
+    report = settings.below("report.html")
+    if report.exists() and asset_id in report.read_text(errors="replace"):
+        report.unlink()
+
+
+def drop_rows(path: Path, asset_id: str) -> int:
+    """Deletes the asset's rows from a table, with the files and the log that still hold them; how many there were.
+
+    The rows that stay are streamed into new files: `DeltaTable.delete` writes string views, which pyarrow's filters
+    cannot compare with the strings of the other files.
+    """
+    if not (path / "_delta_log").exists():
+        return 0
+    table, mine = DeltaTable(str(path)), pc.field("asset_id") == asset_id
+    rows = table.to_pyarrow_dataset()
+    if count := rows.count_rows(filter=mine):
+        write_deltalake(table, rows.scanner(filter=~mine).to_reader(), mode="overwrite")
+    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    forget_log(table)
+    return int(count)
+
+
+def forget_log(table: DeltaTable) -> None:
+    """Replaces the table's log by a checkpoint: its entries have the least and the greatest value of each column."""
+    table.alter.set_table_properties({_LOG_KEPT: "interval 0 seconds"})
+    table.create_checkpoint()
+    table.cleanup_metadata()
+    table.alter.set_table_properties({_LOG_KEPT: "interval 30 days"})  # the format's own default
+
+
+async def is_unfinished(settings: Settings, asset_id: str) -> bool:
+    """Whether a deletion of this asset was begun and not finished, so that its rows may be gone already."""
+    try:
+        key = plan_key(settings.tenant, str(UUID(asset_id)))
+    except ValueError:
+        return False
+    return await objects_of(settings).get(key) is not None

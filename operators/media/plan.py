@@ -1,0 +1,168 @@
+"""The render plan: every output that one decode of a video feeds, decided before a picture is decoded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from operators.media import h273
+from operators.media.chunks import Range, Timeline, plan_chunks, read_timeline
+from operators.media.geometry import fitted, square, turned, upright_filters
+from schemas.errors import AssetError
+from schemas.pipelines import PreviewParams, VideoEncode, VideoParams
+from schemas.technical import Technical, VideoTrack
+
+Filters = tuple[tuple[str, str], ...]
+_CONVERTED_CHUNK_S = 30.0
+_CANDIDATES, _CANDIDATE_STEP_S = 5, 0.5
+
+
+@dataclass(frozen=True)
+class Encode:
+    """One H.264 output: upright size in pixels, x264's constant rate factor, pictures between key frames."""
+
+    name: str
+    width: int
+    height: int
+    crf: int
+    gop: int
+    preset: str
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Pictures to keep: `times` (s from the asset's zero), the `pts` shown then, their (width, height)."""
+
+    times: tuple[float, ...]
+    pts: tuple[int, ...]
+    size: tuple[int, int]
+    every: float
+
+
+@dataclass(frozen=True)
+class RenderPlan:
+    """What a video's chunks are rendered to. `None` and an empty tuple stand for outputs not asked for.
+
+    `filters` turn a decoded picture into an upright one of 8-bit 4:2:0 in `colour`; none where it is so.
+    `poster` are candidates, the first that shows something is taken.
+    """
+
+    time_base: Fraction
+    origin: Fraction
+    rate: Fraction
+    colour: h273.Colour
+    filters: Filters
+    base: tuple[int, int]
+    small: tuple[int, int]
+    chunks: tuple[Range, ...]
+    encodes: tuple[Encode, ...] = ()
+    storyboard: Pick | None = None
+    stills: Pick | None = None
+    poster: tuple[int, ...] = ()
+    frames: int = 0
+    duration: float = 0.0
+    variable: bool = False
+
+    def only(self, outputs: Collection[str]) -> RenderPlan:
+        """The plan for these outputs alone: names of encodes, "storyboard", "stills", "poster"."""
+        return replace(
+            self,
+            encodes=tuple(e for e in self.encodes if e.name in outputs),
+            storyboard=self.storyboard if "storyboard" in outputs else None,
+            stills=self.stills if "stills" in outputs else None,
+            poster=self.poster if "poster" in outputs else (),
+        )
+
+    def seconds(self, pts: int) -> float:
+        """Seconds from the asset's zero."""
+        return float(pts * self.time_base - self.origin)
+
+
+def plan_video(path: Path | str, technical: Technical, video: VideoParams, preview: PreviewParams) -> RenderPlan:
+    """Plans all outputs of a probed video by reading its packets; nothing is decoded.
+
+    Errors: no_media_stream, no_key_frame, truncated, corrupt_media.
+    """
+    if technical.video is None:
+        raise AssetError("no_media_stream", "no video track")
+    return plan_of(read_timeline(path), technical.video, video, preview)
+
+
+def plan_of(timeline: Timeline, track: VideoTrack, video: VideoParams, preview: PreviewParams) -> RenderPlan:
+    """The plan of a timeline; see `plan_video`."""
+    size = square(track.width, track.height, Fraction(track.pixel_aspect))
+    encodes = (
+        _encode("mezzanine", video.mezzanine, size, track, timeline.rate),
+        _encode("preview", video.preview, size, track, timeline.rate),
+    )
+    base = max(((e.width, e.height) for e in encodes), key=math.prod)
+    small = min(((e.width, e.height) for e in encodes), key=math.prod)
+    tile = fitted((Fraction(small[0]), Fraction(small[1])), _tile_short(small, preview.storyboard_width))
+    every = preview.storyboard_every_s, preview.storyboard_most
+    still = preview.still_every_s, preview.still_most
+    return RenderPlan(
+        time_base=timeline.time_base,
+        origin=timeline.origin,
+        rate=timeline.rate,
+        colour=h273.delivered(track.primaries, track.transfer, track.matrix, track.height),
+        filters=_filters(track, turned(base, track.rotation)),
+        base=base,
+        small=small,
+        chunks=plan_chunks(timeline.keys, timeline.end, timeline.time_base, _chunk_seconds(track, video)),
+        encodes=encodes,
+        storyboard=_pick(timeline, *every, tile),
+        stills=_pick(timeline, *still, (preview.still_size, preview.still_size)),
+        poster=_poster(timeline, preview.poster_at_s),
+        frames=len(timeline.pictures),
+        duration=timeline.duration,
+        variable=timeline.variable,
+    )
+
+
+def _encode(
+    name: str, params: VideoEncode, size: tuple[Fraction, Fraction], track: VideoTrack, rate: Fraction
+) -> Encode:
+    width, height = turned(fitted(size, params.height), track.rotation)
+    return Encode(name, width, height, params.crf, max(1, round(rate * Fraction(params.gop_s))), params.preset)
+
+
+def _chunk_seconds(track: VideoTrack, video: VideoParams) -> float:
+    """Least length of a chunk: converting the colour volume costs seconds of table building in each."""
+    plain = h273.is_plain(track.primaries, track.transfer, track.matrix)
+    return video.chunk_s if plain else max(video.chunk_s, _CONVERTED_CHUNK_S)
+
+
+def _tile_short(small: tuple[int, int], width: int) -> int:
+    """The shorter side of a tile whose width is at most `width`."""
+    return max(2, round(min(small) * width / small[0]))
+
+
+def _filters(track: VideoTrack, stored: tuple[int, int]) -> Filters:
+    """Deinterlace, scale to the largest output with the delivered colour and depth, turn upright."""
+    plain = h273.is_plain(track.primaries, track.transfer, track.matrix)
+    upright = upright_filters(track.rotation, track.mirrored)
+    ready = plain and track.pixel_format == "yuv420p" and track.range != "full"
+    if ready and not upright and not track.interlaced:
+        return ()
+    to_709 = ":out_color_matrix=bt709:out_primaries=bt709:out_transfer=bt709"
+    scale = f"{stored[0]}:{stored[1]}:flags=bicubic:out_range=limited{'' if plain else to_709}"
+    fields = (("bwdif", "mode=send_frame:deint=interlaced"),) if track.interlaced else ()
+    return (*fields, ("scale", scale), ("format", "yuv420p"), *upright)
+
+
+def _pick(timeline: Timeline, every: float, most: int, size: tuple[int, int]) -> Pick:
+    """One picture each `every` seconds, or less often where that were more than `most`."""
+    step = max(every, timeline.duration / most)
+    count = min(most, max(1, math.ceil(timeline.duration / step - 1e-6)))
+    times = tuple(round(i * step, 6) for i in range(count))
+    return Pick(times, tuple(timeline.shown_at(t) for t in times), size, step)
+
+
+def _poster(timeline: Timeline, at: float) -> tuple[int, ...]:
+    """Candidates from `at` on, or from the middle of a video that ends before."""
+    start = at if at < timeline.duration else timeline.duration / 2
+    times = (start + i * _CANDIDATE_STEP_S for i in range(_CANDIDATES))
+    return tuple(dict.fromkeys(timeline.shown_at(min(t, timeline.seconds(timeline.last))) for t in times))

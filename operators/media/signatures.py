@@ -1,0 +1,129 @@
+"""Media types by their first bytes, for the containers that a content model tells apart poorly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+HEAD_BYTES = 65_536
+
+_ISO_BRANDS = {
+    b"M4A ": "audio/mp4",
+    b"M4B ": "audio/mp4",
+    b"M4V ": "video/x-m4v",
+    b"qt  ": "video/quicktime",
+    b"heic": "image/heic",
+    b"heix": "image/heic",
+    b"hevc": "image/heic",
+    b"heim": "image/heic",
+    b"avif": "image/avif",
+    b"avis": "image/avif",
+}
+_STILL_BRANDS = (b"mif1", b"msf1")
+_RIFF = {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo", b"WEBP": "image/webp"}
+_OGG_CODECS = {b"\x80theora": "video/ogg", b"OpusHead": "audio/ogg", b"\x01vorbis": "audio/ogg"}
+_PREFIXES = {
+    b"\xff\xd8\xff": "image/jpeg",
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+    b"II*\0": "image/tiff",
+    b"MM\0*": "image/tiff",
+    b"II+\0": "image/tiff",
+    b"MM\0+": "image/tiff",
+    b"fLaC": "audio/flac",
+    b"FLV\x01": "video/x-flv",
+    b"\0\0\x01\xba": "video/mpeg",
+    b"0&\xb2u\x8ef\xcf\x11\xa6\xd9\0\xaa\0b\xcel": "video/x-ms-asf",
+    b"\x06\x0e+4\x02\x05\x01\x01\x0d\x01\x02": "application/mxf",
+}
+
+
+def _prefix(head: bytes) -> str | None:
+    return next((kind for mark, kind in _PREFIXES.items() if head.startswith(mark)), None)
+
+
+def _iso(head: bytes) -> str | None:
+    """ISO base media (ISO/IEC 14496-12): by the major brand, for HEIF (23008-12) also by a compatible one."""
+    if head[4:8] in (b"moov", b"mdat", b"wide") and int.from_bytes(head[:4]) in (1, *range(8, 1 << 31)):
+        return "video/quicktime"
+    if head[4:8] != b"ftyp":
+        return None
+    brands = head[16 : min(int.from_bytes(head[:4]), 256)]
+    compatible = [brands[i : i + 4] for i in range(0, len(brands) - 3, 4)]
+    if head[8:12] in _STILL_BRANDS:
+        return next((_ISO_BRANDS[b] for b in compatible if b in _ISO_BRANDS), "image/heic")
+    if head[8:11] in (b"3gp", b"3g2"):
+        return "video/3gpp"
+    return _ISO_BRANDS.get(head[8:12], "video/mp4")
+
+
+def _matroska(head: bytes) -> str | None:
+    """EBML (RFC 8794): the DocType element 0x4282 says webm or matroska."""
+    if not head.startswith(b"\x1aE\xdf\xa3"):
+        return None
+    return "video/webm" if b"\x42\x82\x84webm" in head[:256] else "video/x-matroska"
+
+
+def _riff(head: bytes) -> str | None:
+    return _RIFF.get(head[8:12]) if head[:4] in (b"RIFF", b"RF64") else None
+
+
+def _aiff(head: bytes) -> str | None:
+    return "audio/aiff" if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC") else None
+
+
+def _ogg(head: bytes) -> str | None:
+    """Ogg (RFC 3533): every stream's first page stands at the start, so theora is seen beside its audio."""
+    if not head.startswith(b"OggS"):
+        return None
+    return next((kind for mark, kind in _OGG_CODECS.items() if mark in head[:1024]), "audio/ogg")
+
+
+def _transport_stream(head: bytes) -> str | None:
+    """MPEG-TS (ISO/IEC 13818-1): 0x47 every 188 bytes; 192 with M2TS's time codes, 204 with parity."""
+    for size, first in ((188, 0), (192, 4), (204, 0)):
+        marks = head[first : first + size * 5 : size]
+        if len(marks) >= 3 and set(marks) == {0x47}:
+            return "video/mp2t"
+    return None
+
+
+def _adts(head: bytes) -> str | None:
+    """AAC in ADTS (ISO/IEC 13818-7): two frames, the second where the first one's length says."""
+    if len(head) < 16 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
+        return None
+    length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    following = head[length : length + 2]
+    return "audio/aac" if length > 7 and following[:1] == b"\xff" and following[1] & 0xF6 == 0xF0 else None
+
+
+def _bmp(head: bytes) -> str | None:
+    """BMP: `BM`, and a header size that some version of the format has (12 to 124 bytes)."""
+    return (
+        "image/bmp"
+        if head[:2] == b"BM" and head[14:18] and 12 <= int.from_bytes(head[14:18], "little") <= 124
+        else None
+    )
+
+
+def _pdf(head: bytes) -> str | None:
+    """PDF (ISO 32000): the header, after white space at most."""
+    return "application/pdf" if head[:1024].lstrip().startswith(b"%PDF-") else None
+
+
+_TESTS: tuple[Callable[[bytes], str | None], ...] = (
+    _prefix, _iso, _matroska, _riff, _aiff, _ogg, _transport_stream, _adts, _bmp, _pdf,
+)  # fmt: skip
+
+
+def _after_id3(head: bytes) -> bytes:
+    """What follows an ID3v2 tag, whose size is in 4 bytes of 7 bits; empty when that is past the head."""
+    size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    return head[10 + size :]
+
+
+def media_type_of(head: bytes) -> str | None:
+    """The media type that a file's first `HEAD_BYTES` bytes show beyond doubt, else None."""
+    if head.startswith(b"ID3") and len(head) > 10:
+        return media_type_of(_after_id3(head)) or "audio/mpeg"
+    return next((found for test in _TESTS if (found := test(head))), None)

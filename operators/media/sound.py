@@ -1,0 +1,164 @@
+"""Decoded audio in one form: 32-bit float stereo at one rate from the asset's zero, gaps made silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from operators.media.source import audio_of, corrupt, only, opened, origin_of, packets_of, strict
+from schemas.errors import AssetError
+
+Filters = tuple[tuple[str, str], ...]
+_BLOCK = 4096
+# Tags at the end of an MP3 may look like a damaged frame.
+_TRAILING_JUNK = {"mp3": 2}
+_NO_GAPS, _LARGEST_GAP_S = {"flac"}, Fraction(1, 100)
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
+
+class Chain:
+    """A row of audio filters. Input frames share a format; outputs are numbered on from 0 in samples."""
+
+    def __init__(self, frame: Any, filters: Filters) -> None:
+        self._graph = graph = av.filter.Graph()
+        graph.threads = 1
+        last = graph.add(
+            "abuffer",
+            sample_rate=str(frame.sample_rate),
+            sample_fmt=frame.format.name,
+            channel_layout=frame.layout.name,
+            time_base=str(frame.time_base),
+        )
+        for name, arguments in filters:
+            step = graph.add(name, arguments or None)
+            last.link_to(step)
+            last = step
+        last.link_to(graph.add("abuffersink"))
+        graph.configure()
+
+    def push(self, frame: Any | None) -> Iterator[Any]:
+        """Yields the frames that are ready; None flushes."""
+        self._graph.push(frame)
+        while True:
+            try:
+                yield self._graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+
+
+def through(frames: Iterable[Any], filters: Filters) -> Iterator[Any]:
+    """The frames after a row of filters."""
+    chain = None
+    for frame in frames:
+        chain = chain or Chain(frame, filters)
+        yield from chain.push(frame)
+    if chain is not None:
+        yield from chain.push(None)
+
+
+def stereo(path: Path | str, rate: int) -> Iterator[Any]:
+    """The first audio track as fltp stereo at `rate` Hz; pts count samples from the asset's zero.
+
+    Surround is mixed down by ITU-R BS.775 without normalising, so samples may exceed 1.0. A track that begins
+    after the video, or has gaps, gets silence there. Errors: no_media_stream, corrupt_media (with the time).
+    """
+    written = 0
+    chain: Chain | None = None
+    shape = None
+    for frame in decoded_sound(path):
+        found = (frame.sample_rate, frame.format.name, frame.layout.name)
+        if found != shape:
+            if chain is not None:
+                for out in chain.push(None):
+                    written += out.samples
+                    yield out
+            chain, shape = Chain(frame, _downmix(frame, rate, written)), found
+        assert chain is not None
+        for out in chain.push(frame):
+            written += out.samples
+            yield out
+    if chain is None:
+        raise AssetError("no_media_stream", "the audio track holds no sound")
+    yield from chain.push(None)
+
+
+def _downmix(frame: Any, rate: int, first: int) -> Filters:
+    form = f"sample_fmts=fltp:channel_layouts=stereo:sample_rates={rate}"
+    steps = (
+        ("aresample", f"{rate}:async=1:first_pts={first}"),
+        ("aformat", form),
+        ("asetnsamples", f"{_BLOCK}:p=0"),
+    )
+    return (*_named(frame), *steps)
+
+
+def _named(frame: Any) -> Filters:
+    """A layout for channels that have none: the usual one of their number, or only the first two."""
+    count = frame.layout.nb_channels
+    if "channels" not in frame.layout.name:
+        return ()
+    layout = _LAYOUTS.get(count, "stereo")
+    used = count if count in _LAYOUTS else 2
+    return (("pan", layout + "".join(f"|c{i}=c{i}" for i in range(used))),)
+
+
+def decoded_sound(path: Path | str) -> Iterator[Any]:
+    """Frames of the first audio track as they are coded, pts from the asset's zero. Errors as `stereo`."""
+    with opened(path) as container:
+        track = audio_of(container)
+        if track is None:
+            raise AssetError("no_media_stream", "no audio track")
+        only(container, track)
+        strict(track)
+        origin = round(origin_of(container) / track.time_base)
+        whole = container.format.name in _NO_GAPS
+        for frame in _gapless(_checked(packets_of(container, track), track), whole):
+            if frame.pts is not None:
+                frame.pts -= round(origin * track.time_base / frame.time_base)
+            yield frame
+
+
+def _checked(packets: Iterator[Any], track: Any) -> Iterator[Any]:
+    """Decodes; damage before the first sound (a cut recording) passes, any after it is an error."""
+    begun, damage, failed, at = False, None, 0, None
+    forgiven = _TRAILING_JUNK.get(track.codec_context.codec.canonical_name, 0)
+    try:
+        for packet in packets:
+            at = packet.pts * packet.time_base if packet.pts is not None else at
+            try:
+                frames = packet.decode()
+            except av.FFmpegError as error:
+                damage = damage or (corrupt("audio", at, error) if begun else None)
+                failed += damage is not None
+                frames = []
+            if damage and (frames or failed > forgiven):
+                raise damage
+            begun = begun or bool(frames)
+            yield from frames
+    except av.FFmpegError as error:
+        raise corrupt("audio", at, error) from error
+
+
+def _gapless(frames: Iterator[Any], whole: bool) -> Iterator[Any]:
+    """The frames; where a format knows no gaps, one tells of damage that its parser skipped."""
+    end = None
+    for frame in frames:
+        at = None if frame.pts is None else frame.pts * frame.time_base
+        if whole and at is not None:
+            if end is not None and at > end + _LARGEST_GAP_S:
+                raise corrupt("audio", end, f"sound is missing until {float(at):.3f} s")
+            end = at + Fraction(frame.samples, frame.sample_rate)
+        yield frame
+
+
+def silence(frame: Any, samples: int) -> Any:
+    """A silent frame in the form of another one."""
+    shape = (len(frame.layout.channels), samples)
+    made = av.AudioFrame.from_ndarray(np.zeros(shape, np.float32), "fltp", frame.layout.name)
+    made.sample_rate, made.time_base = frame.sample_rate, Fraction(1, frame.sample_rate)
+    return made

@@ -1,0 +1,90 @@
+"""Opening untrusted media: which formats, how errors become codes, where time begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.stream import Discard, Disposition, Stream
+
+from schemas.errors import AssetError
+
+# Formats that name other files (playlists, image patterns) or hold no times (raw H.264) are left out.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,flv,asf,ogg,mxf,ivf,"
+    "wav,w64,flac,mp3,aac,aiff,caf,amr,ac3,eac3,dts,ape,wv,tta,opus,au"
+)
+_COVER = Disposition.attached_pic | Disposition.timed_thumbnails
+
+
+@contextmanager
+def opened(path: Path | str, **options: str) -> Iterator[InputContainer]:
+    """The container at `path`; missing pts are made from dts. Errors: empty_file, unreadable_header."""
+    if not Path(path).stat().st_size:
+        raise AssetError("empty_file", "0 bytes")
+    asked = {
+        "fflags": "+genpts",
+        "format_whitelist": FORMATS,
+        "protocol_whitelist": "file",
+        **options,
+    }
+    try:
+        container = av.open(f"file:{path}", "r", options=asked, metadata_errors="replace")
+    except (av.FFmpegError, ValueError) as error:
+        raise AssetError("unreadable_header", _reason(error)) from error
+    with container:
+        yield container
+
+
+def _reason(error: BaseException) -> str:
+    return str(getattr(error, "strerror", None) or type(error).__name__)
+
+
+def video_of(container: InputContainer) -> Any | None:
+    """The first video stream that is not cover art, or None."""
+    return next((s for s in container.streams.video if not s.disposition & _COVER), None)
+
+
+def audio_of(container: InputContainer) -> Any | None:
+    """The first audio stream, or None."""
+    return next(iter(container.streams.audio), None)
+
+
+def only(container: InputContainer, *kept: Stream) -> None:
+    """Reads no stream but these: `demux(stream)` alone would still read them all."""
+    for stream in container.streams:
+        stream.discard = Discard.default if any(stream is one for one in kept) else Discard.all
+
+
+def packets_of(container: InputContainer, stream: Any) -> Iterator[Any]:
+    """A stream's packets, the last one empty to flush the decoder.
+
+    An empty packet with a time (Theora: show the last picture again) is left out: it would flush too early.
+    """
+    return (packet for packet in container.demux(stream) if packet.size or packet.pts is None)
+
+
+def origin_of(container: InputContainer) -> Fraction:
+    """The asset's time zero in seconds on the container's clock: where its first video or audio begins."""
+    streams = [s for s in (video_of(container), audio_of(container)) if s is not None]
+    starts = [s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base]
+    return min(starts, default=Fraction(0))
+
+
+def strict(stream: Any) -> None:
+    """One decoder thread, and damage is an error: it would be concealed, and shown as if it were sound."""
+    context = stream.codec_context
+    context.options = {"err_detect": "explode"}
+    context.thread_type, context.thread_count = "FRAME", 1
+
+
+def corrupt(kind: str, at: Fraction | float | None, error: BaseException | str) -> AssetError:
+    """`corrupt_media` that tells the stream and the time (s)."""
+    reason = error if isinstance(error, str) else _reason(error)
+    where = "an unknown time" if at is None else f"{float(at):.3f} s"
+    return AssetError("corrupt_media", f"{kind} at {where}: {reason}")

@@ -1,0 +1,123 @@
+"""What a file is, by its content: magika's model, and signatures where it is unsure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from schemas.errors import AssetError
+
+# family: (kind, media types, extensions); types of one family share a container, so they never contradict
+_FAMILIES: dict[str, tuple[str | None, str, str]] = {
+    "iso": (
+        "video",
+        "video/mp4 video/quicktime video/x-m4v video/3gpp audio/mp4 audio/x-m4a audio/m4a application/mp4",
+        "mp4 mov m4v qt 3gp 3g2 m4a m4b",
+    ),
+    "matroska": (
+        "video",
+        "video/x-matroska video/matroska video/webm audio/webm audio/x-matroska",
+        "mkv mka webm",
+    ),
+    "avi": ("video", "video/x-msvideo video/avi video/msvideo", "avi"),
+    "mpegts": ("video", "video/mp2t", "ts mts m2ts"),
+    "mpegps": ("video", "video/mpeg", "mpg mpeg vob"),
+    "flv": ("video", "video/x-flv", "flv"),
+    "asf": ("video", "video/x-ms-asf video/x-ms-wmv audio/x-ms-wma", "wmv wma asf"),
+    "mxf": ("video", "application/mxf", "mxf"),
+    "ogg": ("audio", "audio/ogg video/ogg application/ogg audio/opus", "ogg oga ogv opus"),
+    "mp3": ("audio", "audio/mpeg audio/mp3", "mp3"),
+    "wav": ("audio", "audio/wav audio/x-wav audio/wave audio/vnd.wave", "wav"),
+    "flac": ("audio", "audio/flac audio/x-flac", "flac"),
+    "aac": ("audio", "audio/aac audio/x-aac audio/aacp", "aac"),
+    "aiff": ("audio", "audio/aiff audio/x-aiff", "aif aiff aifc"),
+    "jpeg": ("image", "image/jpeg image/jpg image/pjpeg", "jpg jpeg jpe jfif"),
+    "png": ("image", "image/png", "png"),
+    "webp": ("image", "image/webp", "webp"),
+    "gif": ("image", "image/gif", "gif"),
+    "tiff": ("image", "image/tiff", "tif tiff"),
+    "bmp": ("image", "image/bmp image/x-bmp image/x-ms-bmp", "bmp dib"),
+    "heif": ("image", "image/heic image/heif image/avif", "heic heif hif avif"),
+    "pdf": ("document", "application/pdf application/x-pdf", "pdf"),
+    "other": (
+        None,
+        "application/zip application/json application/xml image/svg+xml application/msword",
+        "txt md csv tsv json xml html htm svg zip gz tar 7z rar doc docx xls xlsx ppt pptx exe py js",
+    ),
+}
+_BY_TYPE = {t: name for name, (_, types, _) in _FAMILIES.items() for t in types.split()}
+_BY_EXTENSION = {e: name for name, (_, _, extensions) in _FAMILIES.items() for e in extensions.split()}
+_AUDIO_TWIN = {"iso": "audio/mp4", "matroska": "audio/webm", "asf": "audio/x-ms-wma", "ogg": "audio/ogg"}
+_GENERIC = {"", "application/octet-stream", "binary/octet-stream", "application/binary"}
+
+
+@dataclass(frozen=True)
+class Detected:
+    """A file's media type, kind, and the model's score (0..1) and label.
+
+    `kind` is video, audio, image or document; None where the type is not supported.
+    """
+
+    media_type: str
+    kind: str | None
+    score: float
+    label: str
+
+    @property
+    def family(self) -> str | None:
+        """The container format; types of one family do not contradict each other."""
+        return _BY_TYPE.get(self.media_type)
+
+
+def kind_of(media_type: str) -> str | None:
+    """video, audio, image or document; None where the type is not supported."""
+    family = _BY_TYPE.get(media_type, "other")
+    top = media_type.partition("/")[0]
+    return top if family in _AUDIO_TWIN else _FAMILIES[family][0]
+
+
+def settle(detected: Detected, has_video: bool) -> Detected:
+    """The same with the kind that the streams show; a cover picture is no video stream."""
+    if detected.family not in _AUDIO_TWIN or has_video == (detected.kind == "video"):
+        return detected
+    if has_video:
+        return replace(detected, kind="video")
+    return replace(detected, kind="audio", media_type=_AUDIO_TWIN[detected.family])
+
+
+def _contradicts(detected: Detected, declared: str) -> bool:
+    """A type that the table does not know contradicts only where its first half names another kind."""
+    declared = declared.partition(";")[0].strip().lower()
+    if declared in _GENERIC:
+        return False
+    if declared in _BY_TYPE:
+        return _BY_TYPE[declared] != (detected.family or "other")
+    fitting = {detected.kind, detected.media_type.partition("/")[0]}
+    fitting |= {"video", "audio"} if detected.family in _AUDIO_TWIN else set()
+    return declared.partition("/")[0] in {"video", "audio", "image", "text", "font"} - fitting
+
+
+def _extension_contradicts(detected: Detected, file_name: str) -> bool:
+    family = _BY_EXTENSION.get(PurePosixPath(file_name).suffix[1:].lower())
+    return family is not None and family != (detected.family or "other")
+
+
+def check_declared(detected: Detected, declared: str | None, file_name: str) -> None:
+    """Compares the content with what was declared and with the name's extension (an unknown one is fine).
+
+    Raises empty_file, type_mismatch, unsupported_type.
+    """
+    if detected.label == "empty":
+        raise AssetError("empty_file")
+    if declared and _contradicts(detected, declared):
+        raise AssetError("type_mismatch", f"declared {declared[:80]}, found {detected.media_type}")
+    if _extension_contradicts(detected, file_name):
+        suffix = PurePosixPath(file_name).suffix[:20]
+        raise AssetError("type_mismatch", f"named *{suffix}, found {detected.media_type}")
+    if detected.kind is None:
+        raise AssetError("unsupported_type", f"found {detected.media_type}")
+
+
+def is_media_name(file_name: str) -> bool:
+    """Whether a file of this name is taken from a folder: its extension is that of a supported type."""
+    return _BY_EXTENSION.get(PurePosixPath(file_name).suffix[1:].lower(), "other") != "other"

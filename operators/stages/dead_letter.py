@@ -1,0 +1,131 @@
+"""Dead letters: an input that a stage gave up on is kept with its attempts, and the owner is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from operators.stages.rows import Row, asset_row, dead_letter_row, notification_row
+from operators.stages.services import Services
+from schemas import ids
+from schemas.asset import IngestRecord, IngestRequest, Source, Work
+from schemas.base import Model
+from schemas.errors import AssetError
+from schemas.events import NOTIFICATION, DeadLetter, IngestEvent, Notification
+from schemas.outcome import Failed, Outcome, Subject
+from schemas.pipelines import Pipeline
+from schemas.ports import ObjectStore
+
+RAW_BYTES = 256 * 1024
+
+
+class Ending(Model):
+    """A failure on its way to the dead letters: the letter, and the work as far as it came."""
+
+    letter: DeadLetter
+    work: Work
+
+
+def millis(event: IngestEvent) -> int:
+    """The event's own time in ms since 1970; 0 where it has none."""
+    return int(event.time.timestamp() * 1000) if event.time else 0
+
+
+def subject_of(item: IngestEvent | Work | Ending) -> Subject:
+    """What a stage's events are about. Until a job is accepted, the event's id stands for the job's."""
+    if isinstance(item, Ending):
+        item = item.work
+    if isinstance(item, IngestEvent):
+        request = item.data
+        return Subject(request.asset_id, item.id, request.tenant, request.generation, millis(item))
+    record = item.record
+    return Subject(item.asset_id, record.job_id, item.tenant, record.request.generation, record.accepted_ms)
+
+
+def ending_of(failed: Failed[Any]) -> Ending:
+    """The dead letter of a stage's failure."""
+    work = failed.item if isinstance(failed.item, Work) else _unaccepted(failed.item)
+    about, error = subject_of(work), AssetError(failed.code, failed.detail)
+    replayed = work.record.request.replay_of
+    event = _replay_id(replayed) if replayed else work.record.event_id
+    letter = DeadLetter(
+        dead_letter_id=ids.event_id("dead-letter", about.job_id, about.generation),
+        event_id=event, stage=failed.stage, state=failed.state, code=failed.code, message=error.sentence,
+        attempts=failed.attempts, input=work.record.request, **about._asdict(),
+    )  # fmt: skip
+    return Ending(letter=letter, work=work)
+
+
+def _unaccepted(event: IngestEvent) -> Work:
+    about = subject_of(event)
+    record = IngestRecord(
+        asset_id=about.asset_id,
+        job_id=about.job_id,
+        event_id=event.id,
+        accepted_ms=about.accepted_ms,
+        request=event.data,
+    )
+    return Work(record=record, pipeline=Pipeline(name=event.data.pipeline))
+
+
+async def run(services: Services, ending: Ending) -> Outcome[Ending]:
+    """Keeps the letter, if it is not there yet, and hands on the asset's last rows."""
+    letter = ending.letter
+    await services.store.create(letter_key(letter), letter.model_dump_json().encode())
+    told = Notification(
+        event_id=ids.event_id(NOTIFICATION, letter.dead_letter_id), asset_id=letter.asset_id, tenant=letter.tenant,
+        owner=ending.work.record.request.owner, state=letter.state, code=letter.code, message=letter.message,
+    )  # fmt: skip
+    rows: Sequence[Row] = (
+        asset_row(ending.work, letter.state, letter.code, letter.message),
+        dead_letter_row(letter),
+        notification_row(told, letter.accepted_ms),
+    )
+    return Outcome(None, rows=tuple(rows))
+
+
+def letter_key(letter: DeadLetter) -> str:
+    """Where a dead letter lies: by tenant and asset, in the order of generations."""
+    return f"dead-letters/{letter.tenant}/{letter.asset_id}/{letter.generation:04d}-{letter.dead_letter_id}.json"
+
+
+async def letters(store: ObjectStore, tenant: str, asset_id: str = "") -> list[DeadLetter]:
+    """A tenant's dead letters, of one asset or of all, by asset and generation."""
+    keys = await store.keys(f"dead-letters/{tenant}/{asset_id}/" if asset_id else f"dead-letters/{tenant}/")
+    found = [await store.get(key) for key in keys]
+    return [DeadLetter.model_validate_json(data) for data in found if data]
+
+
+def replay_of(letter: DeadLetter) -> IngestEvent | None:
+    """The event that sends a dead letter's input through again, as its next generation; None for unreadable input."""
+    return next_try(letter, letter.input) if letter.input else None
+
+
+def next_try(letter: DeadLetter, request: IngestRequest) -> IngestEvent:
+    """The event that sends the letter's asset through again as this request."""
+    again = {"replay_of": letter.dead_letter_id, "generation": letter.generation + 1}
+    return IngestEvent(
+        id=_replay_id(letter.dead_letter_id),
+        source="asset-pipeline/replay",
+        subject=letter.asset_id,
+        data=request.model_copy(update=again),
+    )
+
+
+def _replay_id(dead_letter_id: str) -> str:
+    return ids.event_id("replay", dead_letter_id)
+
+
+def unreadable(topic: str, offset: int, raw: bytes, why: str) -> Ending:
+    """The dead letter of an event that cannot be read; its id derives from where it stood."""
+    error = AssetError("invalid_event", why)
+    place = ids.event_id("unreadable", topic, offset)
+    source = Source(uri=f"{topic}:{offset}", name=f"{topic}:{offset}")
+    request = IngestRequest(source=source, idempotency_key=place)
+    record = IngestRecord(asset_id=request.asset_id, job_id=place, event_id=place, accepted_ms=0, request=request)
+    letter = DeadLetter(
+        dead_letter_id=ids.event_id("dead-letter", place, 0), asset_id=request.asset_id, job_id=place,
+        tenant=request.tenant, stage="ingest", state=error.state, code=error.code, message=error.sentence,
+        event_id=place, raw=raw[:RAW_BYTES].decode(errors="replace"),
+    )  # fmt: skip
+    return Ending(letter=letter, work=Work(record=record, pipeline=Pipeline()))

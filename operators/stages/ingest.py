@@ -1,0 +1,126 @@
+"""Ingest: claims the asset's identity, and brings its bytes into the object store under their digest."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+
+from operators.stages.services import Services
+from operators.stages.steps import Made, Step, alone, events_of, find, record, report
+from schemas import ids
+from schemas.asset import IngestRecord, IngestRequest, Output, Ref, Source, StepResult, StepRun, Work
+from schemas.base import Model
+from schemas.errors import AssetError, State
+from schemas.events import CloudEvent
+from schemas.outcome import Outcome
+from schemas.pipelines import Pipeline
+
+VERSION = "1"
+LIMITED = ("video", "audio", "image", "document")
+UNKNOWN_TYPE = "application/octet-stream"
+
+
+class Claim(Model):
+    """Who an asset id belongs to: created only if absent, so the first submission stands."""
+
+    asset_id: str
+    payload: str
+    event_id: str
+    accepted_ms: int
+
+
+class JobClaim(Model):
+    """The first event that asked for this asset under this version of the pipeline, and where it found the bytes."""
+
+    job_id: str
+    event_id: str
+    accepted_ms: int
+    source: Source
+
+
+def tombstone_key(tenant: str, asset_id: str) -> str:
+    """The record that stands for a deleted asset, for good."""
+    return f"tombstones/{tenant}/{asset_id}.json"
+
+
+def original_key(work: Work, original: Ref) -> str:
+    """The record that this asset has this original, so that one asset's policy does not take another's bytes."""
+    return f"originals/{work.tenant}/{original.sha256}/{work.asset_id}.json"
+
+
+async def run(services: Services, event: CloudEvent[IngestRequest]) -> Outcome:
+    """From an ingest event to work with its original stored.
+
+    Raises unknown_pipeline, deleted, idempotency_conflict, and what reading the source raises.
+    """
+    request = event.data
+    pipeline = services.pipelines.get(request.pipeline)
+    if pipeline is None:
+        raise AssetError("unknown_pipeline", request.pipeline)
+    if await services.store.get(tombstone_key(request.tenant, request.asset_id)) is not None:
+        raise AssetError("deleted", request.asset_id)
+    record, first = await accept(services, event, pipeline)
+    work = Work(record=record, pipeline=pipeline)
+    return await fetched(services, work, request.source) if first else Outcome(None, state=State.DUPLICATE)
+
+
+async def accept(services: Services, event: CloudEvent[IngestRequest], pipeline: Pipeline) -> tuple[IngestRecord, bool]:
+    """The ingest record, and whether this event is the one that the job belongs to (or replays it).
+
+    The record names the first event and its source: a file that was moved since is no other asset.
+    """
+    request, now = event.data, services.clock_ms()
+    asset = request.asset_id
+    mine = Claim(asset_id=asset, payload=request.payload_digest, event_id=event.id, accepted_ms=now)
+    claim = Claim.model_validate_json(await services.store.create(
+        f"claims/{request.tenant}/{asset}.json", mine.model_dump_json().encode()
+    ))  # fmt: skip
+    if claim.payload != mine.payload:
+        raise AssetError("idempotency_conflict", f"key {request.idempotency_key!r}")
+    job = ids.job_id(asset, pipeline.fingerprint)
+    wanted = JobClaim(job_id=job, event_id=event.id, accepted_ms=now, source=request.source)
+    standing = JobClaim.model_validate_json(await services.store.create(
+        f"jobs/{request.tenant}/{asset}/{job}.json", wanted.model_dump_json().encode()
+    ))  # fmt: skip
+    record = IngestRecord(
+        asset_id=asset, job_id=job, event_id=standing.event_id, accepted_ms=standing.accepted_ms,
+        request=request.model_copy(update={"source": standing.source}),
+    )  # fmt: skip
+    return record, standing.event_id == event.id or bool(request.replay_of)
+
+
+async def fetched(services: Services, work: Work, source: Source) -> Outcome:
+    """The work with its original in the store; bytes that are there already are not read again."""
+    step = Step("ingest", "fetch", VERSION, (_identity(work.record),))
+    report(services, work, step, State.PROCESSING)
+    async with alone(work.tenant, [step]):
+        found = await find(services, work.tenant, step)
+        there = found is not None and await services.store.exists(work.tenant, found.outputs[0].sha256)
+        result = found if there and found else await fetch(services, work, step, source)
+    run = StepRun(result=result, cached=there)
+    report(services, work, step, State.COMPLETED, run)
+    original = Ref(**run.result.outputs[0].model_dump(include={"sha256", "bytes", "media_type"}))
+    await services.store.create(original_key(work, original), b"{}")
+    return Outcome(work.with_steps(run, original=original), events=events_of(services, work, [run]))
+
+
+async def fetch(services: Services, work: Work, step: Step, source: Source) -> StepResult:
+    """Streams the source into the store, and records its digest. Raises source_changed if not as announced."""
+    started = time.monotonic()
+    limit = max(work.pipeline.limits.bytes_of(kind) for kind in LIMITED)
+    async with aclosing(services.fetch(source, limit)) as chunks:
+        ref = await services.store.add_stream(work.tenant, chunks, UNKNOWN_TYPE, limit)
+    if source.sha256 not in ("", ref.sha256):
+        raise AssetError("source_changed", source.name)
+    output = Output(**ref.model_dump(), name="original", role="original")
+    seconds = round(time.monotonic() - started, 4)
+    result = await record(services, work.tenant, step, Made(), seconds, [output])
+    if result.outputs[0].sha256 != ref.sha256:
+        raise AssetError("source_changed", f"{source.name} under the same validator")
+    return result
+
+
+def _identity(record_: IngestRecord) -> str:
+    """What the source's bytes depend on: a URL without a validator is read once a job."""
+    source = record_.request.source
+    return source.identity if source.sha256 or source.validator else f"{source.identity}#{record_.job_id}"

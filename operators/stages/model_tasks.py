@@ -1,0 +1,72 @@
+"""What model processes run: decode what the pipeline itself made, then ask the route's model."""
+
+from __future__ import annotations
+
+import io
+import re
+import wave
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from operators.models import registry
+from operators.models.results import Speech
+from operators.models.whisper import Sound
+from schemas.routing import Route, Task
+
+OCR_LONGEST_SIDE = 1600
+FLATTEST = 4.0
+
+
+def opened(data: bytes, media_type: str) -> tuple[list[int], list[np.ndarray]]:
+    """Times (ms) and pictures (uint8 RGB, (H, W, 3)) of a zip of stills named by their time, or of one picture.
+
+    Stills that show next to nothing (black, a fade) are left out: a model sees things in them all the same.
+    """
+    if media_type != "application/zip":
+        return [0], [_array(data)]
+    with zipfile.ZipFile(io.BytesIO(data)) as stills:
+        pictures = {int(re.sub(r"\D", "", name)): _array(stills.read(name)) for name in sorted(stills.namelist())}
+    shown = {time: picture for time, picture in pictures.items() if picture.std() > FLATTEST}
+    return list(shown), list(shown.values())
+
+
+def _array(data: bytes, longest: int | None = None) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as image:
+        if longest:
+            image.thumbnail((longest, longest))
+        return np.asarray(image.convert("RGB"))
+
+
+def on_stills(task: Task, route: Route, data: bytes, media_type: str) -> tuple[list[int], Any]:
+    """The stills' times in ms, and the model's answer on their pictures."""
+    times, pictures = opened(data, media_type)
+    return times, registry.run(task, route, pictures) if pictures else []
+
+
+def on_pages(route: Route, pages: Sequence[bytes]) -> list[Any]:
+    """The lines of text of each picture."""
+    answers: list[Any] = registry.run(Task.OCR, route, [_array(page, OCR_LONGEST_SIDE) for page in pages])
+    return answers
+
+
+def samples_of(data: bytes) -> np.ndarray:
+    """A 16-bit mono WAV's samples as float32, -1..1."""
+    with wave.open(io.BytesIO(data)) as sound:
+        return np.frombuffer(sound.readframes(sound.getnframes()), np.int16).astype(np.float32) / 32768
+
+
+def on_speech(route: Route, data: bytes, speech: Sequence[tuple[float, float]] = ()) -> Any:
+    """The stretches of speech in a WAV, or for a transcript's route what is said in them."""
+    samples = samples_of(data)
+    if route.task == Task.VOICE_ACTIVITY:
+        return registry.run(Task.VOICE_ACTIVITY, route, samples)
+    return registry.run(Task.TRANSCRIPT, route, Sound(samples, tuple(Speech(*s) for s in speech)))
+
+
+def on_text(task: Task, route: Route, payload: Any) -> Any:
+    """The answer on text."""
+    return registry.run(task, route, payload)

@@ -1,0 +1,36 @@
+"""What wiring hands to the stages: clients, pools and tables, none of which a stage opens by itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from operators.pools import Pools
+from schemas.asset import Source
+from schemas.events import StatusChanged
+from schemas.pipelines import Pipeline
+from schemas.ports import Channel, ObjectStore, VectorIndex
+from schemas.routing import Routing
+
+Fetch = Callable[[Source, int], AsyncGenerator[bytes, None]]
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything outside of a stage. `fetch` yields a source's bytes under the limit that it is given.
+
+    `sniffers` hold the model that tells content types, apart from `pools`, whose models may be busy for long.
+    """
+
+    store: ObjectStore
+    index: VectorIndex
+    pools: Pools
+    sniffers: Pools
+    profiles: Mapping[str, Routing]
+    channels: Mapping[str, Channel]
+    pipelines: Mapping[str, Pipeline]
+    fetch: Fetch
+    scratch: Path
+    clock_ms: Callable[[], int]
+    on_event: Callable[[StatusChanged], None] = lambda _event: None

@@ -1,0 +1,54 @@
+"""Identifiers: each a pure function of what it names, so that a replay makes the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID, uuid5
+from zlib import crc32
+
+from schemas.base import canonical_json
+
+NAMESPACE = UUID("6f1c6f0e-0d0b-5a38-9d5c-0f3d5b8c7a11")
+SHARDS = 128
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 (hex) of the parts' canonical JSON."""
+    return hashlib.sha256(canonical_json(parts)).hexdigest()
+
+
+def asset_id(tenant: str, idempotency_key: str) -> str:
+    """UUIDv5 of tenant and idempotency key."""
+    return str(uuid5(NAMESPACE, f"asset\0{tenant}\0{idempotency_key}"))
+
+
+def job_id(asset: str, pipeline_fingerprint: str) -> str:
+    """UUIDv5 of one processing of an asset under one version of a pipeline."""
+    return str(uuid5(NAMESPACE, f"job\0{asset}\0{pipeline_fingerprint}"))
+
+
+def event_id(*parts: Any) -> str:
+    """UUIDv5 of an event's kind and what makes it unique."""
+    return str(uuid5(NAMESPACE, "event\0" + digest(*parts)))
+
+
+def result_id(tenant: str, inputs: Sequence[str], stage: str, step: str, version: str, params: dict[str, Any]) -> str:
+    """SHA-256 (hex) of all that decides a step's result; inputs are content digests, in order."""
+    return digest("result", tenant, list(inputs), stage, step, version, params)
+
+
+def index_id(asset: str, space: str, moment: str) -> str:
+    """UUIDv5 of an asset's moment (a time range, a page, or "") in a vector space."""
+    return str(uuid5(NAMESPACE, f"index\0{asset}\0{space}\0{moment}"))
+
+
+def row_id(accepted_ms: int, table: str, *parts: Any) -> str:
+    """A table row's id; it begins with the asset's ingest time, so that file statistics find a possible double."""
+    return f"{accepted_ms:013d}-{digest(table, *parts)[:32]}"
+
+
+def shard_of(key: str, shards: int = SHARDS) -> str:
+    """The state shard of a key, one of a fixed set (crc32 spreads evenly where adler32 does not)."""
+    return f"{crc32(key.encode()) % shards:03d}"

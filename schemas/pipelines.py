@@ -1,0 +1,110 @@
+"""Pipelines: named sets of parameters that say what is made from an asset. Part of every result id."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base import Model
+from schemas.ids import digest
+
+
+class VideoEncode(Model):
+    """One H.264 rendition; `height` in pixels (never upscaled), `gop_s` seconds between key frames."""
+
+    height: int
+    crf: int
+    gop_s: float
+    preset: str = "veryfast"
+
+
+class VideoParams(Model):
+    """Mezzanine and preview stream; `chunk_s` is the length of an encoded chunk (s), less at the end."""
+
+    mezzanine: VideoEncode = VideoEncode(height=1080, crf=21, gop_s=2.0)
+    preview: VideoEncode = VideoEncode(height=360, crf=26, gop_s=1.0)
+    chunk_s: float = Field(default=10.0, gt=0)
+
+
+class LoudnessParams(Model):
+    """EBU R128 target: integrated LUFS, true-peak ceiling in dBTP, tolerance in LU."""
+
+    target_lufs: float = Field(default=-14.0, ge=-40, le=-5)
+    peak_dbtp: float = Field(default=-1.5, ge=-12, le=0)
+    tolerance_lu: float = Field(default=0.3, gt=0)
+
+
+class AudioParams(Model):
+    """Delivered AAC (bit/s), its preview, and the mono track for speech models (Hz)."""
+
+    loudness: LoudnessParams = LoudnessParams()
+    bit_rate: int = 160_000
+    preview_bit_rate: int = 96_000
+    sample_rate: int = 48_000
+    speech_rate: int = 16_000
+
+
+class ImageParams(Model):
+    """WebP renditions: widths in pixels (never upscaled) and quality 0..100."""
+
+    widths: tuple[int, ...] = (1440, 720, 250)
+    quality: int = Field(default=80, ge=1, le=100)
+
+
+class DocumentParams(Model):
+    """Page pictures: width in pixels, and how many pages are drawn."""
+
+    page_width: int = 1240
+    max_pictures: int = 50
+    quality: int = Field(default=80, ge=1, le=100)
+
+
+class PreviewParams(Model):
+    """Poster time (s), storyboard tiles (interval s, tile width px, columns, most tiles), stills for models."""
+
+    poster_at_s: float = 3.0
+    storyboard_every_s: float = 1.0
+    storyboard_width: int = 160
+    storyboard_columns: int = 10
+    storyboard_most: int = 100
+    still_every_s: float = 2.0
+    still_size: int = 224
+    still_most: int = 300
+    waveform_samples_per_pixel: int = 256
+
+
+class Limits(Model):
+    """The most that is accepted: bytes by kind, pixels of a picture, seconds of media, pages."""
+
+    video_bytes: int = 20 * 2**30
+    audio_bytes: int = 2 * 2**30
+    image_bytes: int = 256 * 2**20
+    document_bytes: int = 256 * 2**20
+    pixels: int = 200_000_000
+    seconds: float = 12 * 3600
+    pages: int = 2000
+
+    def bytes_of(self, kind: str) -> int:
+        """The most bytes of an asset of this kind."""
+        return int(getattr(self, f"{kind}_bytes"))
+
+
+class Pipeline(Model):
+    """What is made from an asset, kept and published. `profile` picks the models in the routing table."""
+
+    name: str = "default"
+    limits: Limits = Limits()
+    video: VideoParams = VideoParams()
+    audio: AudioParams = AudioParams()
+    image: ImageParams = ImageParams()
+    document: DocumentParams = DocumentParams()
+    preview: PreviewParams = PreviewParams()
+    profile: str = "lite"
+    original: Literal["kept", "archived", "dropped"] = "kept"
+    channels: tuple[str, ...] = ("folder",)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever any parameter does."""
+        return digest(self)[:16]

@@ -1,0 +1,100 @@
+"""What an asset is, technically. Names of colours are those of ITU-T H.273."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base import Model
+
+Cadence = Literal["constant", "variable", "unknown"]
+Hdr = Literal["none", "pq", "hlg"]
+
+
+class VideoTrack(Model):
+    """The first real video track. `width` and `height` are stored pixels, before rotation and pixel aspect.
+
+    `rotation` is how far clockwise (degrees) the stored picture is turned to stand upright, after `mirrored`
+    (left and right exchanged). `pixel_aspect` and `frame_rate` are fractions, such as "30000/1001".
+    """
+
+    codec: str
+    profile: str | None = None
+    level: int | None = None
+    pixel_format: str | None = None
+    bit_depth: int | None = None
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    rotation: Literal[0, 90, 180, 270] = 0
+    mirrored: bool = False
+    pixel_aspect: str = "1/1"
+    frame_rate: str | None = None
+    cadence: Cadence = "unknown"
+    bit_rate: int | None = None
+    primaries: str = "unspecified"
+    transfer: str = "unspecified"
+    matrix: str = "unspecified"
+    range: Literal["limited", "full", "unspecified"] = "unspecified"
+    hdr: Hdr = "none"
+    interlaced: bool = False
+
+
+class AudioTrack(Model):
+    """An audio track; `sample_rate` in Hz, `bit_rate` in bit/s."""
+
+    codec: str
+    profile: str | None = None
+    channels: int = Field(gt=0)
+    layout: str
+    sample_rate: int = Field(gt=0)
+    bit_rate: int | None = None
+    language: str | None = None
+
+
+class SubtitleTrack(Model):
+    """A subtitle track; `language` as the container names it (ISO 639-2)."""
+
+    codec: str
+    language: str | None = None
+
+
+class Picture(Model):
+    """An image: pixels as stored, EXIF `orientation` 1..8, bits a channel, frames of an animation."""
+
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    orientation: int = Field(default=1, ge=1, le=8)
+    mode: str | None = None
+    bit_depth: int | None = None
+    alpha: bool = False
+    colour_profile: str | None = None
+    frames: int = 1
+
+
+class Document(Model):
+    """A paged document; `version` of its format, sizes in points (1/72 inch) of the first page."""
+
+    pages: int
+    version: str | None = None
+    encrypted: bool = False
+    title: str | None = None
+    author: str | None = None
+    width: float | None = None
+    height: float | None = None
+
+
+class Technical(Model):
+    """Technical metadata of an asset. `duration` in s, `bit_rate` in bit/s; `tags` as the file has them."""
+
+    kind: Literal["video", "audio", "image", "document"]
+    container: str
+    size: int
+    duration: float | None = None
+    bit_rate: int | None = None
+    video: VideoTrack | None = None
+    audio: tuple[AudioTrack, ...] = ()
+    subtitles: tuple[SubtitleTrack, ...] = ()
+    image: Picture | None = None
+    document: Document | None = None
+    tags: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,270 @@
+"""The stage operator: retries, deadlines, errors, recovery, draining, balance."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import bytewax.operators as op
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import TestingSink, TestingSource, run_main
+from flow_fixtures import AT_ONCE, Bench, Item, items, loop, run_flow  # noqa: F401
+
+from operators.gate import Gate
+from operators.stage import stage
+from schemas.errors import AssetError, State
+from schemas.events import Attempt, StatusChanged
+from schemas.outcome import Failed, Outcome, failed_codec, model_codec
+
+FOREVER_S = 3600
+
+
+def states(bench: Bench, name: str) -> list[tuple[State, int]]:
+    return [(e.state, e.attempt) for e in bench.events if e.asset_id == name]
+
+
+async def double(item: Item, attempt: int) -> Outcome[Item]:
+    row = ("rows", {"row_id": item.name})
+    step = StatusChanged.of(
+        asset_id=item.name, job_id="j", tenant="default", stage="work", step="twice", state=State.COMPLETED
+    )
+    return Outcome(Item(name=item.name, n=2 * item.n), (step,), (row,))
+
+
+def test_every_item_passes_with_its_events_and_rows(run_flow, loop):  # noqa: F811
+    """Every item, row and event comes out once, a stage's events around its steps'."""
+    bench = Bench(loop, double)
+    run_flow(bench.flow(items(40)))
+    assert sorted(item.n for item in bench.oks) == [2 * n for n in range(40)]
+    assert sorted(row["row_id"] for _, row in bench.rows) == sorted(item.name for item in items(40))
+    assert [(e.step, e.state) for e in bench.events if e.asset_id == "asset-7"] == [
+        ("", State.PROCESSING), ("twice", State.COMPLETED), ("", State.COMPLETED),
+    ]  # fmt: skip
+    assert bench.errs == [] and bench.gate.unfinished == 0
+
+
+def test_an_outcome_without_item_ends_there(loop):  # noqa: F811
+    """A duplicate is told by its event, and nothing goes on to the next stage."""
+
+    async def known(item: Item, attempt: int) -> Outcome[Item]:
+        return Outcome(None, state=State.DUPLICATE)
+
+    bench = Bench(loop, known)
+    run_main(bench.flow(items(1)))
+    assert bench.oks == [] and states(bench, "asset-0")[-1] == (State.DUPLICATE, 1)
+
+
+def test_transient_error_then_success(loop):  # noqa: F811
+    """A transient error is tried again after telling so with its code, and the second attempt counts."""
+
+    async def flaky(item: Item, attempt: int) -> Outcome[Item]:
+        if attempt == 1:
+            raise AssetError("store_unavailable", "down")
+        return Outcome(item)
+
+    bench = Bench(loop, flaky)
+    run_main(bench.flow(items(3)))
+    assert len(bench.oks) == 3 and bench.errs == []
+    S = State
+    assert states(bench, "asset-1") == [
+        (S.PROCESSING, 1),
+        (S.PENDING, 2),
+        (S.PROCESSING, 2),
+        (S.COMPLETED, 2),
+    ]
+    assert {e.code for e in bench.events if e.state is S.PENDING} == {"store_unavailable"}
+
+
+def test_transient_error_is_exhausted(loop):  # noqa: F811
+    """After the last attempt the item fails with all of them, tracebacks too; unknown errors are internal."""
+
+    async def broken(item: Item, attempt: int) -> Outcome[Item]:
+        raise KeyError("lost")
+
+    bench = Bench(loop, broken, options={"attempts": 3})
+    run_main(bench.flow(items(1)))
+    [failed] = bench.errs
+    assert (failed.item.name, failed.stage, failed.code) == ("asset-0", "work", "internal")
+    assert [a.number for a in failed.attempts] == [1, 2, 3]
+    assert all("in broken" in a.traceback for a in failed.attempts)
+    assert states(bench, "asset-0")[-1] == (State.FAILED, 3)
+
+
+def test_terminal_error_fails_at_once(run_flow, loop):  # noqa: F811
+    """A terminal error is not tried again, ends in its code's state, and leaves other items alone."""
+
+    async def picky(item: Item, attempt: int) -> Outcome[Item]:
+        if item.n == 2:
+            raise AssetError("too_large", "9 GB")
+        return Outcome(item)
+
+    bench = Bench(loop, picky)
+    run_flow(bench.flow(items(8)))
+    assert len(bench.oks) == 7
+    assert [(f.code, f.detail, len(f.attempts)) for f in bench.errs] == [("too_large", "9 GB", 1)]
+    assert states(bench, "asset-2") == [(State.PROCESSING, 1), (State.REJECTED, 1)]
+
+
+def test_deadline_cancels_the_work(loop):  # noqa: F811
+    """At its deadline an attempt is cancelled, so that it can end its process, and fails with a code."""
+    cancelled = []
+
+    async def slow(item: Item, attempt: int) -> Outcome[Item]:
+        try:
+            await asyncio.sleep(FOREVER_S)
+        except asyncio.CancelledError:
+            cancelled.append(attempt)
+            raise
+        return Outcome(item)
+
+    bench = Bench(loop, slow, options={"timeout_s": 0.05, "attempts": 2})
+    run_main(bench.flow(items(1)))
+    assert cancelled == [1, 2]
+    assert [(f.code, f.detail) for f in bench.errs] == [("deadline_exceeded", "0.05 s")]
+
+
+@pytest.mark.parametrize("error", [TimeoutError, asyncio.CancelledError])
+def test_errors_from_within_are_no_deadline(loop, error):  # noqa: F811
+    """A timeout or cancellation inside the work is an unknown error, neither a deadline nor a lost item."""
+
+    async def inner(item: Item, attempt: int) -> Outcome[Item]:
+        raise error
+
+    bench = Bench(loop, inner, options={"attempts": 1})
+    run_main(bench.flow(items(1)))
+    assert [f.code for f in bench.errs] == ["internal"]
+
+
+def test_events_are_told_at_once(loop):  # noqa: F811
+    """The callback gets the stage's own events, the same as the stream; steps' events are told by the work."""
+    told: list[StatusChanged] = []
+    bench = Bench(loop, double, options={"on_event": told.append, "clock": lambda: 1234})
+    run_main(bench.flow(items(5)))
+    assert sorted(e.event_id for e in told) == sorted(e.event_id for e in bench.events if not e.step)
+    assert {e.at_ms for e in told} == {1234}
+
+
+def test_a_broken_callback_ends_the_flow(loop):  # noqa: F811
+    """A fault of the stage's own machinery raises in the flow instead of leaving an item unfinished."""
+
+    def broken(event: StatusChanged) -> None:
+        raise ValueError("no listener")
+
+    bench = Bench(loop, double, options={"on_event": broken})
+    with pytest.raises(Exception) as raised:
+        run_main(bench.flow(items(1)))
+    assert "no listener" in repr(raised.getrepr())
+
+
+def test_end_of_input_waits_for_the_work(run_flow, loop):  # noqa: F811
+    """Without a gated source the end of the input still waits for items in hand and in retry."""
+
+    async def flaky(item: Item, attempt: int) -> Outcome[Item]:
+        await asyncio.sleep(0.02)
+        if attempt == 1:
+            raise AssetError("store_unavailable")
+        return Outcome(item)
+
+    bench = Bench(loop, flaky)
+    run_flow(bench.flow(items(12), held_back=False))
+    assert len(bench.oks) == 12
+
+
+@pytest.mark.parametrize("interval", [AT_ONCE, timedelta(seconds=5)], ids=["snapshot_each_batch", "replay"])
+def test_an_aborted_flow_resumes(tmp_path: Path, loop, interval):  # noqa: F811
+    """Items in hand at an abort are run again on the next start, with the attempt number they had."""
+    init_db_dir(tmp_path, 1)
+    recovery = RecoveryConfig(tmp_path)
+    ran: Counter[tuple[str, int]] = Counter()
+    aborted = False
+
+    async def work(item: Item, attempt: int) -> Outcome[Item]:
+        ran[item.name, attempt] += 1
+        if attempt == 1:
+            raise AssetError("store_unavailable")
+        if not aborted:
+            await asyncio.sleep(FOREVER_S)
+        return Outcome(item)
+
+    inputs: list[Any] = [*items(4), TestingSource.PAUSE(timedelta(seconds=0.3)), TestingSource.ABORT()]
+    bench = Bench(loop, work)
+    run_main(bench.flow(inputs), epoch_interval=interval, recovery_config=recovery)
+    assert bench.oks == []
+    aborted, bench.gate = True, Gate(64)
+    run_main(bench.flow(inputs), epoch_interval=interval, recovery_config=recovery)
+    assert sorted(item.n for item in bench.oks) == [0, 1, 2, 3]
+    if interval == AT_ONCE:
+        assert ran["asset-0", 2] == 2 and ran["asset-0", 1] == 1
+
+
+def test_draining_keeps_the_work(tmp_path: Path, loop):  # noqa: F811
+    """A drain ends the flow without an error, cancels work in hand, and the next start runs it."""
+    init_db_dir(tmp_path, 1)
+    recovery = RecoveryConfig(tmp_path)
+    bench = Bench(loop, double)
+    cancelled = []
+
+    async def held(item: Item, attempt: int) -> Outcome[Item]:
+        if item.n < 6:
+            return Outcome(item)
+        bench.gate.drain()
+        try:
+            await asyncio.sleep(FOREVER_S)
+        except asyncio.CancelledError:
+            cancelled.append(item.n)
+            raise
+        return Outcome(item)
+
+    bench.run = held
+    inputs = items(8)
+    run_main(bench.flow(inputs), recovery_config=recovery)
+    loop.run(asyncio.sleep(0.05))
+    assert cancelled and all(item.n < 6 for item in bench.oks)
+    bench.run, bench.gate = double, Gate(64)
+    run_main(bench.flow(inputs), recovery_config=recovery)
+    assert {item.name for item in bench.oks} == {item.name for item in inputs}
+
+
+def test_stages_in_a_row_and_a_stage_for_failures(loop):  # noqa: F811
+    """Stages chain by their oks, and a stage works on another's failures through their codec."""
+
+    async def odd_fails(item: Item, attempt: int) -> Outcome[Item]:
+        if item.n % 2:
+            raise AssetError("too_long")
+        return Outcome(item)
+
+    async def bury(failed: Failed[Item], attempt: int) -> Outcome[Failed[Item]]:
+        return Outcome(None, rows=(("dead", {"row_id": failed.item.name}),))
+
+    bench, dead = Bench(loop, odd_fails), Bench(loop, bury)
+    flow = Dataflow("row")
+    inputs = op.key_on("key", op.input("in", flow, TestingSource(items(10))), lambda item: item.name)
+    first = stage("first", inputs, bench.stage("first"))
+    second = stage("second", first.oks, Bench(loop, double, bench.gate).stage("second"))
+    op.output("oks", op.map("ok", second.oks, lambda keyed: keyed[1]), TestingSink(bench.oks))
+    burying = dead.stage("bury")
+    burying = burying.__class__(
+        **{**vars(burying), "codec": failed_codec(burying.codec), "describe": lambda f: Bench.subject(f.item)}
+    )
+    op.output(
+        "dead",
+        op.map("row", stage("bury", first.errs, burying).rows, lambda kv: kv[1]),
+        TestingSink(dead.rows),
+    )
+    run_main(flow)
+    assert sorted(item.n for item in bench.oks) == [0, 4, 8, 12, 16]
+    assert len(dead.rows) == 5
+
+
+def test_failures_survive_their_codec():
+    """A failure is the same after its codec, attempts included, and its text is JSON."""
+    failed = Failed(Item(name="ä", n=1), "work", "too_long", "9 h", (Attempt(number=1, code="too_long"),))
+    codec = failed_codec(model_codec(Item))
+    assert codec.decode(codec.encode(failed)) == failed
+    assert json.loads(codec.encode(failed))["code"] == "too_long"
