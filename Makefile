@@ -41,4 +41,4 @@ lock: .venv/bin/uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra asr --group build --group dev -c requirements/run.txt -o requirements/dev.txt
 
 clean:
-	rm -rf .venv out bench.json
+	rm -rf .venv out build bench.json

@@ -20,8 +20,9 @@ def _dump(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no canonical JSON")
 
 
+_ENCODER = json.JSONEncoder(default=_dump, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_json(value: Any) -> bytes:
     """One spelling for equal values: sorted keys, no spaces, UTF-8; models anywhere in it are dumped."""
-    return json.dumps(
-        value, default=_dump, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return _ENCODER.encode(value).encode()

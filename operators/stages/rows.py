@@ -107,7 +107,7 @@ def _event(kind: str, accepted_ms: int, data: Model, **columns: Any) -> Row:
     numbers = dict.fromkeys(("generation", "attempt", "sequence", "at_ms"), 0)
     unique = ids.row_id(accepted_ms, "events", kind, fields["event_id"])
     return "events", EventRow(
-        **(texts | numbers | shared | columns | {"row_id": unique, "type": kind, "data": _text(data)})
+        **(texts | numbers | shared | columns | {"row_id": unique, "type": kind, "data": _text(fields)})
     ).model_dump()
 
 
