@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import InvalidStateError
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -58,6 +59,13 @@ def quiet() -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     for name, level in {"libav": logging.CRITICAL, "httpx": logging.WARNING}.items():
         logging.getLogger(name).setLevel(level)
+    threading.excepthook = _but_cancelled
+
+
+def _but_cancelled(error: threading.ExceptHookArgs) -> None:
+    """A pool's thread whose task was cancelled just as it ended finds its future cancelled: nothing is amiss."""
+    if error.exc_type is not InvalidStateError:
+        threading.__excepthook__(error)
 
 
 def started(settings: Settings, on_event: Callable[[StatusChanged], None] | None = None) -> Runtime:

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from waiting import eventually
 
-from dataflows import queries
+from dataflows import maintenance, queries
 from schemas.manifest import Manifest
 from schemas.settings import Settings
 from schemas.tables import TABLES
@@ -123,6 +123,10 @@ class Place:
         """Every version of every asset's manifest."""
         return [Manifest.model_validate_json(p.read_bytes()) for p in self.files("store/manifests/*/*/*.json")]
 
+    def inbox(self) -> list[str]:
+        """The lines of the inbox."""
+        return (self.out / "inbox" / "ingest.jsonl").read_text().splitlines()
+
     def made(self) -> tuple[list[Path], list[Path], list[Path]]:
         """Objects, results and manifests: what only work adds to."""
         names = ("objects/**/*", "results/**/*", "manifests/**/*")
@@ -179,6 +183,7 @@ def check_whole(place: Place, versions: int = 1) -> None:
     asyncio.run(check_index(place, manifests))
     check_published(place, manifests)
     assert not place.files("store/tmp/*")
+    assert asyncio.run(maintenance.verify(place.settings)).clean
     assert not [path for path in place.out.glob("scratch/*") if path.name != "models"]
 
 
