@@ -1,4 +1,8 @@
-"""The command line. Exit codes: 0 all completed, 2 usage, 3 some assets failed or were rejected, or nothing found."""
+"""The command line.
+
+Exit codes: 0 all completed (or left to the next run by an interrupt), 2 usage, 3 some assets failed or were rejected,
+or nothing was found.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +158,7 @@ def status(asset: Assets = None, out: Out = OUT, as_json: Json = False, tenant: 
         for name in asset:
             output.rows(queries.history(settings, asset_id(queries, settings, name)), queries.HISTORY)
     else:
-        output.rows(queries.overview(settings), ["asset_id", "name", "kind", "state", "code", "message"])
+        output.rows(queries.overview(settings), ["name", "kind", "state", "code", "asset_id", "message"])
 
 
 @app.command()

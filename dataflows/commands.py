@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from dataflows import summary
+from dataflows import queries, summary
 from dataflows.output import Output
 from dataflows.progress import Progress
 from dataflows.report import write_report
@@ -50,20 +50,18 @@ def replay(settings: Settings, assets: Sequence[str], output: Output) -> bool:
 
 
 def _unresolved(settings: Settings, last: Iterable[DeadLetter]) -> list[DeadLetter]:
-    from dataflows.queries import states
-
-    now = states(settings)
+    now = queries.states(settings)
     return [letter for letter in last if letter.asset_id in now and now[letter.asset_id].code == letter.code]
 
 
 def _run(settings: Settings, events: Sequence[IngestEvent], output: Output, watched: list[Path]) -> bool:
     names = {event.data.asset_id: event.data.source.name for event in events}
-    told: list[StatusChanged] = []
+    told: dict[tuple[str, str, str], StatusChanged] = {}
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(output.notes, names))
 
         def on_event(event: StatusChanged) -> None:
-            told.append(event)
+            told[event.asset_id, event.stage, event.step] = event
             progress(event)
 
         if watched:
@@ -71,7 +69,7 @@ def _run(settings: Settings, events: Sequence[IngestEvent], output: Output, watc
                 watching(settings, watched, lambda e: names.update({e.data.asset_id: e.data.source.name}))
             )
         drained = run_flow(settings, on_event)
-    return asyncio.run(_close(settings, names, told, output, drained))
+    return asyncio.run(_close(settings, names, list(told.values()), output, drained))
 
 
 async def _close(
@@ -83,7 +81,7 @@ async def _close(
     store = objects_of(settings)
     endings, manifests = await summary.endings_of(settings, store, names, told)
     rows = [summary.as_row(e, manifests.get(e.asset_id)) for e in endings]
-    output.rows(rows, ["asset", "kind", "state", "code", "took", "variants", "bytes"])
+    output.rows(rows, ["asset", "kind", "state", "code", "variants", "bytes"], below="took")
     report = await write_report(list(manifests.values()), endings, store, settings.below("report.html"))
     output.notes.print(f"report: {report}", soft_wrap=True, highlight=False)
     if drained and (left := sum(ending.state not in ENDED for ending in endings)):

@@ -10,12 +10,16 @@ from typing import Any
 
 from pydantic import BaseModel
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from schemas.errors import State
 
 STYLES = {State.COMPLETED: "green", State.FAILED: "red", State.REJECTED: "red", State.PROCESSING: "blue"}
+
+FOLDED = ("message", "text")
+PIPED_WIDTH = 160
 
 
 @dataclass(frozen=True)
@@ -29,19 +33,25 @@ class Output:
         """Where progress and messages go."""
         return Console(stderr=True)
 
-    def rows(self, objects: Iterable[BaseModel | dict[str, Any]], columns: Sequence[str], title: str = "") -> None:
-        """The objects as JSON lines, or these columns of them as a table."""
+    def rows(
+        self, objects: Iterable[BaseModel | dict[str, Any]], columns: Sequence[str], title: str = "", below: str = ""
+    ) -> None:
+        """The objects as JSON lines, or these columns of them as a table; `below` names what has a line of its own."""
         dumped = [o.model_dump(mode="json") if isinstance(o, BaseModel) else o for o in objects]
         if self.as_json:
             for found in dumped:
                 self.line(found)
             return
-        table = Table(
-            *columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
-        )
-        for found in dumped:
-            table.add_row(*(cell(name, found.get(name)) for name in columns))
-        Console().print(table)
+        lines = [[cell(name, found.get(name)) for name in columns] for found in dumped]
+        widths = [max([len(name), *(line[i].cell_len for line in lines)]) for i, name in enumerate(columns)]
+        console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+        if title:
+            console.print(title, style="italic")
+        console.print(_grid(columns, widths, [[Text(name, "bold") for name in columns]]))
+        for texts, found in zip(lines, dumped, strict=True):
+            console.print(_grid(columns, widths, [texts]))
+            if below:
+                console.print(Padding(Text(str(found.get(below) or "-"), "dim"), (0, 0, 0, 2)))
 
     def line(self, found: Any) -> None:
         """One JSON object."""
@@ -50,6 +60,16 @@ class Output:
     def text(self, found: str) -> None:
         """Text as it is."""
         sys.stdout.write(found.rstrip("\n") + "\n")
+
+
+def _grid(columns: Sequence[str], widths: Sequence[int], lines: Iterable[Sequence[Text]]) -> Table:
+    """Lines of a table whose columns stand below each other; only text that people write is folded."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for name, width in zip(columns, widths, strict=True):
+        grid.add_column(width=None if name in FOLDED else width, no_wrap=name not in FOLDED)
+    for texts in lines:
+        grid.add_row(*texts)
+    return grid
 
 
 def cell(name: str, value: Any) -> Text:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import operators.models
 from dataflows.tombstones import Tombstones
@@ -22,9 +23,11 @@ from schemas.events import StatusChanged
 from schemas.routing import PROFILES
 from schemas.settings import Settings
 from sinks.channels import FolderChannel
-from sinks.lance import LanceIndex
 from sinks.objects import Objects
 from sources.fetch import FetchPolicy, open_source
+
+if TYPE_CHECKING:
+    from sinks.lance import LanceIndex
 
 # what tasks import, less what starts threads when it is imported (magika, onnxruntime): forks must not inherit them
 PRELOAD = (
@@ -41,7 +44,9 @@ def objects_of(settings: Settings) -> Objects:
 
 
 def index_of(settings: Settings) -> LanceIndex:
-    """The vector index of these settings."""
+    """The vector index of these settings. Its library takes a second to import, which only those pay who use it."""
+    from sinks.lance import LanceIndex
+
     return LanceIndex(str(settings.below("index")))
 
 
@@ -74,27 +79,30 @@ class Runtime:
     """Everything that lives as long as a flow. A context manager; leaving it ends all processes and the loop."""
 
     def __init__(self, settings: Settings, on_event: Callable[[StatusChanged], None] | None = None) -> None:
-        self.settings = settings
-        self.gate = Gate(settings.unfinished)
+        self.settings, self._on_event = settings, on_event or (lambda _event: None)
+        self.gate, self.store = Gate(settings.unfinished), objects_of(settings)
         self.pools, self.sniffers, self.loop = pools_of(settings), sniffers_of(settings), Loop()
-        policy, self.store = policy_of(settings), objects_of(settings)
-
-        def fetch(source: Source, limit: int) -> AsyncGenerator[bytes, None]:
-            return open_source(source, limit, policy)
-
-        self.services = Services(
-            store=self.store, index=index_of(settings), pools=self.pools, sniffers=self.sniffers, profiles=PROFILES,
-            channels=channels_of(settings), pipelines=settings.pipelines(), fetch=fetch,
-            scratch=settings.below("scratch"), clock_ms=now_ms, on_event=on_event or (lambda _event: None),
-        )  # fmt: skip
 
     def start(self) -> Runtime:
         """Starts pools before any thread exists, then the loop; what the first quick gate needs loads meanwhile."""
         self.pools.start()
         self.loop.start()
-        self.tombstones = self.loop.run(Tombstones.load(self.store))
         self.loop.call(self._warm)
+        self.services = self._services()
+        self.tombstones = self.loop.run(Tombstones.load(self.store))
         return self
+
+    def _services(self) -> Services:
+        settings, policy = self.settings, policy_of(self.settings)
+
+        def fetch(source: Source, limit: int) -> AsyncGenerator[bytes, None]:
+            return open_source(source, limit, policy)
+
+        return Services(
+            store=self.store, index=index_of(settings), pools=self.pools, sniffers=self.sniffers, profiles=PROFILES,
+            channels=channels_of(settings), pipelines=settings.pipelines(), fetch=fetch,
+            scratch=settings.below("scratch"), clock_ms=now_ms, on_event=self._on_event,
+        )  # fmt: skip
 
     def _warm(self) -> None:
         self._warming = asyncio.ensure_future(self.sniffers.call(detect, b"", timeout_s=DETECT_S))

@@ -44,6 +44,7 @@ class FolderChannel:
         version = folder / f"v{bundle.manifest_version}"
         with _channel_errors():
             async with _alone(folder):
+                await asyncio.to_thread(_clear_pending, folder)
                 if not version.exists():
                     await self._write(bundle, names, store, version)
                 await asyncio.to_thread(_move_current, folder, bundle.manifest_version)
@@ -61,7 +62,6 @@ class FolderChannel:
             await asyncio.to_thread(shutil.rmtree, gone)
 
     async def _write(self, bundle: Bundle, names: dict[str, PurePosixPath], store: ObjectStore, version: Path) -> None:
-        await asyncio.to_thread(_clear_pending, version.parent)
         pending = version.parent / f"{_PENDING}{uuid4().hex}"
         pending.mkdir()
         try:

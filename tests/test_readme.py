@@ -57,14 +57,6 @@ def test_the_demo_completes_every_sample(demo: subprocess.CompletedProcess[str])
     assert "report.html" in demo.stderr
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if line not in MADE])
-def test_commands_run(command: str, demo: subprocess.CompletedProcess[str], folder: Path) -> None:
-    """Each command of the README ends with exit code 0, in the README's order, on what the demo made."""
-    done = shell(command, folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout or "replay" in command or "bytewax.run" in command
-
-
 @pytest.mark.parametrize(
     ("words", "first"),
     [
@@ -100,3 +92,11 @@ def test_the_report_shows_and_plays(demo: subprocess.CompletedProcess[str], fold
     assert "ask not what your country can do for you" in text and "Egyptian cat" in text
     assert problems == []
     page.close()
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line not in MADE])
+def test_commands_run(command: str, demo: subprocess.CompletedProcess[str], folder: Path) -> None:
+    """Each command of the README ends with exit code 0, in the README's order, on what the demo made."""
+    done = shell(command, folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout or "replay" in command or "bytewax.run" in command

@@ -105,7 +105,7 @@ def _event(kind: str, accepted_ms: int, data: Model, **columns: Any) -> Row:
     shared: dict[str, Any] = {k: fields[k] for k in EventRow.model_fields if k in fields}
     texts = dict.fromkeys(("job_id", "stage", "step", "state", "code", "message"), "")
     numbers = dict.fromkeys(("generation", "attempt", "sequence", "at_ms"), 0)
-    unique = ids.row_id(accepted_ms, "events", kind, fields["event_id"])
+    unique = ids.row_id(accepted_ms, "events", kind, columns.get("event_id", fields["event_id"]))
     return "events", EventRow(
         **(texts | numbers | shared | columns | {"row_id": unique, "type": kind, "data": _text(fields)})
     ).model_dump()
@@ -129,4 +129,6 @@ def notification_row(notification: Notification, accepted_ms: int) -> Row:
 def dead_letter_row(letter: DeadLetter) -> Row:
     """The row of a dead letter, without its tracebacks."""
     brief = letter.model_copy(update={"attempts": ()})
-    return _event(DEAD_LETTER_TYPE, letter.accepted_ms, brief, attempt=len(letter.attempts))
+    return _event(
+        DEAD_LETTER_TYPE, letter.accepted_ms, brief, event_id=letter.dead_letter_id, attempt=len(letter.attempts)
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from operators.media.content_type import detect, sample_of
 from operators.pools import TaskLimits
@@ -32,7 +32,7 @@ def original_of(work: Work) -> Ref:
 async def run(services: Services, work: Work) -> Outcome[Work]:
     """The quick gate: kind, media type and technical metadata. Raises the codes of the gate."""
     request, original = work.record.request, original_of(work)
-    declared = {"name": request.source.name, "declared": request.declared.media_type}
+    declared = {"named": f"*{PurePosixPath(request.source.name).suffix}", "declared": request.declared.media_type}
     step = Step("validate", "gate", VERSION, (original.sha256,), {**declared, "limits": work.pipeline.limits})
 
     async def compute(scratch: Path) -> Made:
@@ -40,7 +40,7 @@ async def run(services: Services, work: Work) -> Outcome[Work]:
             sample = await asyncio.to_thread(sample_of, path)
             found = await services.sniffers.call(detect, sample, timeout_s=DETECT_S)
             detected, technical = await services.pools.run(
-                "light", gate, path, found, declared["name"], declared["declared"], work.pipeline.limits,
+                "light", gate, path, found, declared["named"], declared["declared"], work.pipeline.limits,
                 limits=GATE_LIMITS, read=[path], priority=10,
             )  # fmt: skip
         return Made(values={"detected": asdict(detected), "technical": technical.model_dump(mode="json")})
