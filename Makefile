@@ -38,7 +38,7 @@ bench: .venv/.dev
 
 lock: .venv/bin/uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra asr --group build -o requirements/run.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra asr --group build --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra asr --extra export --group build --group dev -c requirements/run.txt -o requirements/dev.txt
 
 clean:
 	rm -rf .venv out build bench.json

@@ -118,7 +118,7 @@ def _lite() -> Iterator[Route]:
         "revision": "57934424",
         "precision": "int8",
         "processor": "resize256-crop224",
-        "weights": "7dfb6863dc92961d3170d207e65c99acca6a27095f4774f3006ed95e06185962",
+        "weights": "65121bad8e823d9162b3667bd7da957bc47b2e0a72c3adad7948299464f0ecb8",
     }
     text = Route(
         task=Task.TEXT_EMBEDDING,
@@ -135,7 +135,7 @@ def _lite() -> Iterator[Route]:
     bridge = {
         "model": "efficientnet-lite0+minilm",
         "pooling": "conse5",
-        "weights": "d458f98d6bf76aeac4b9a09d40f85a511683b2e685a4f7b61c47790e0f5259f7",
+        "weights": "0c45ea79b0cf63b188f68e8fbf4c38ab9513e4f83f6f0ecbbc487b483dc41646",
         "options": {"top": 5, "temperature": 1.0},
     }
     yield text

