@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from operators.media.audio import AudioResult, render_audio
+from operators.media.loudness import Loudness
 from operators.pools import TaskLimits
 from operators.stages.services import Services
 from operators.stages.steps import File, Made, Step, together
@@ -61,11 +61,12 @@ def made_of(result: AudioResult, scratch: Path, work: Work) -> dict[str, Made]:
         name = dict(result.files).get(output)
         if name is None:
             continue
-        values = {"loudness": loudness_of(result, after[output])} if output in after else {}
+        heard = after.get(output)
+        values = {"loudness": loudness_of(result, heard)} if heard else {}
         file = File(
             output, _role(output, work), scratch / name, MEDIA_TYPES[output], {"duration": round(result.seconds, 3)}
         )
-        made[step] = Made([file], values, result.code or "" if output in after else "")
+        made[step] = Made([file], values, result.code or "" if heard else "")
     return made
 
 
@@ -73,20 +74,21 @@ def _role(output: str, work: Work) -> str:
     return "part" if output == "preview" and work.kind == Kind.VIDEO else output
 
 
-def loudness_of(result: AudioResult, after: Any) -> dict[str, Any]:
+def loudness_of(result: AudioResult, after: Loudness) -> dict[str, Any]:
     """Measured before, applied, and measured on the decoded file that is delivered (LUFS, LU, dBTP, dB)."""
     return {
-        "before": _rounded(asdict(result.before)),
+        "before": _measured(result.before),
         "gain_db": round(result.level.gain, 3),
         "limiter_dbtp": result.level.ceiling,
         "passes": result.passes,
-        "after": _rounded(asdict(after)),
+        "after": _measured(after),
         "code": result.code or "",
     }
 
 
-def _rounded(measured: dict[str, float]) -> dict[str, float]:
-    return {key: round(value, 3) for key, value in measured.items()}
+def _measured(found: Loudness) -> dict[str, float]:
+    figures = {"integrated": found.integrated, "lra": found.range, "true_peak": found.true_peak}
+    return {key: round(value, 3) for key, value in figures.items()}
 
 
 def holds(values: dict[str, Any], params: AudioParams) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import time
 from typing import Any
 
 from operators.stages.groups import beside
@@ -10,7 +11,7 @@ from operators.stages.ingest import original_key
 from operators.stages.register import current_manifest
 from operators.stages.rows import Row, asset_row, lineage_rows, publication_row
 from operators.stages.services import Services
-from operators.stages.steps import Step, skipped, status
+from operators.stages.steps import Step, done, skipped
 from schemas.asset import Ref, Work
 from schemas.errors import AssetError, State
 from schemas.events import Publication
@@ -33,13 +34,10 @@ async def run(services: Services, work: Work) -> Outcome:
         channels = [Step("publish", name, VERSION, (manifest.asset_id,)) for name in work.pipeline.channels]
         runs = [skipped(work, step, "no_consent") for step in channels]
         return Outcome(work.with_steps(*runs), rows=(end,))
+    started = time.monotonic()
     receipts = await beside(*(publish(services, name, manifest) for name in work.pipeline.channels))
     rows = [row for receipt in receipts for row in receipt_rows(manifest, receipt)]
-    events = tuple(
-        status(work, "publish", r.channel, State.COMPLETED, at_ms=services.clock_ms(), detail=r.url) for r in receipts
-    )
-    for event in events:
-        services.on_event(event)
+    events = tuple(done(services, work, "publish", r.channel, started, r.url) for r in receipts)
     return Outcome(work, events=events, rows=(*rows, end))
 
 

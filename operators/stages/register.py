@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pyarrow as pa
@@ -9,10 +10,10 @@ import pyarrow as pa
 from operators.stages.metadata import metadata_of
 from operators.stages.rows import lineage_rows, step_rows, variant_rows
 from operators.stages.services import Services
-from operators.stages.steps import status
+from operators.stages.steps import done
 from schemas import ids
 from schemas.asset import Output, StepResult, Work
-from schemas.errors import AssetError, State
+from schemas.errors import AssetError
 from schemas.manifest import Edge, Manifest, Metadata, Variant
 from schemas.outcome import Outcome
 from schemas.ports import IndexEntry, ObjectStore
@@ -25,17 +26,15 @@ async def run(services: Services, work: Work) -> Outcome:
 
     Raises index_unavailable, store_unavailable.
     """
-    metadata = metadata_of(work)
+    metadata, started = metadata_of(work), time.monotonic()
     entries = await index(services, work, metadata)
+    indexed = done(services, work, "register", "index", started)
+    started = time.monotonic()
     manifest = await write_manifest(services.store, draft(services, work, metadata, entries))
     await services.index.retire(work.asset_id, work.tenant, [i for found in entries.values() for i in found])
-    events = tuple(
-        status(work, "register", step, State.COMPLETED, at_ms=services.clock_ms()) for step in ("index", "manifest")
-    )
-    for event in events:
-        services.on_event(event)
+    written = done(services, work, "register", "manifest", started)
     rows = (*variant_rows(manifest), *lineage_rows(manifest), *step_rows(work))
-    return Outcome(work.model_copy(update={"manifest_version": manifest.version}), events=events, rows=rows)
+    return Outcome(work.model_copy(update={"manifest_version": manifest.version}), events=(indexed, written), rows=rows)
 
 
 async def index(services: Services, work: Work, metadata: Metadata) -> dict[str, tuple[str, ...]]:

@@ -178,6 +178,14 @@ def status(work: Work, stage: str, step: str, state: State, **rest: Any) -> Stat
     )  # fmt: skip
 
 
+def done(services: Services, work: Work, stage: str, step: str, started: float, detail: str = "") -> StatusChanged:
+    """The event of a step that ended just now, having begun at `started` (time.monotonic); told at once."""
+    took = round(time.monotonic() - started, 4)
+    event = status(work, stage, step, State.COMPLETED, duration_s=took, detail=detail, at_ms=services.clock_ms())
+    services.on_event(event)
+    return event
+
+
 def events_of(services: Services, work: Work, runs: Sequence[StepRun]) -> tuple[StatusChanged, ...]:
     """The steps' final status events, for the tables."""
     return tuple(
