@@ -100,15 +100,19 @@ def asset_row(work: Work, state: State, code: str = "", message: str = "", manif
     ).model_dump()  # fmt: skip
 
 
+_COLUMNS = tuple(EventRow.model_fields)
+_EMPTY: dict[str, Any] = {
+    **dict.fromkeys(("job_id", "stage", "step", "state", "code", "message"), ""),
+    **dict.fromkeys(("generation", "attempt", "sequence", "at_ms"), 0),
+}
+
+
 def _event(kind: str, accepted_ms: int, data: Model, **columns: Any) -> Row:
-    fields: dict[str, Any] = data.model_dump(mode="json")
-    shared: dict[str, Any] = {k: fields[k] for k in EventRow.model_fields if k in fields}
-    texts = dict.fromkeys(("job_id", "stage", "step", "state", "code", "message"), "")
-    numbers = dict.fromkeys(("generation", "attempt", "sequence", "at_ms"), 0)
-    unique = ids.row_id(accepted_ms, "events", kind, columns.get("event_id", fields["event_id"]))
-    return "events", EventRow(
-        **(texts | numbers | shared | columns | {"row_id": unique, "type": kind, "data": _text(fields)})
-    ).model_dump()
+    fields = vars(data)
+    shared = {name: fields[name] for name in _COLUMNS if name in fields}
+    known = _EMPTY | shared | columns
+    unique = ids.row_id(accepted_ms, "events", kind, known["event_id"])
+    return "events", vars(EventRow(**known, row_id=unique, type=kind, data=data.model_dump_json()))
 
 
 def status_row(event: StatusChanged) -> Row:
