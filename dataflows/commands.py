@@ -69,15 +69,13 @@ def _run(settings: Settings, events: Sequence[IngestEvent], output: Output, watc
                 watching(settings, watched, lambda e: names.update({e.data.asset_id: e.data.source.name}))
             )
         drained = run_flow(settings, on_event)
-    return asyncio.run(_close(settings, names, list(told.values()), output, drained))
+    return asyncio.run(_close(settings, names, told, output, drained))
 
 
-async def _close(
-    settings: Settings, names: dict[str, str], told: list[StatusChanged], output: Output, drained: bool
-) -> bool:
+async def _close(settings: Settings, names: dict[str, str], told: summary.Told, output: Output, drained: bool) -> bool:
     """The table, and the report."""
-    for event in told:
-        names.setdefault(event.asset_id, event.asset_id)
+    for asset_id, _stage, _step in told:
+        names.setdefault(asset_id, asset_id)
     store = objects_of(settings)
     endings, manifests = await summary.endings_of(settings, store, names, told)
     rows = [summary.as_row(e, manifests.get(e.asset_id)) for e in endings]

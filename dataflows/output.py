@@ -47,9 +47,9 @@ class Output:
         console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
         if title:
             console.print(title, style="italic")
-        console.print(_grid(columns, widths, [[Text(name, "bold") for name in columns]]))
+        console.print(_line(columns, widths, [Text(name, "bold") for name in columns]))
         for texts, found in zip(lines, dumped, strict=True):
-            console.print(_grid(columns, widths, [texts]))
+            console.print(_line(columns, widths, texts))
             if below:
                 console.print(Padding(Text(str(found.get(below) or "-"), "dim"), (0, 0, 0, 2)))
 
@@ -62,13 +62,12 @@ class Output:
         sys.stdout.write(found.rstrip("\n") + "\n")
 
 
-def _grid(columns: Sequence[str], widths: Sequence[int], lines: Iterable[Sequence[Text]]) -> Table:
-    """Lines of a table whose columns stand below each other; only text that people write is folded."""
+def _line(columns: Sequence[str], widths: Sequence[int], texts: Sequence[Text]) -> Table:
+    """A line of a table whose columns stand below each other; only text that people write is folded."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     for name, width in zip(columns, widths, strict=True):
         grid.add_column(width=None if name in FOLDED else width, no_wrap=name not in FOLDED)
-    for texts in lines:
-        grid.add_row(*texts)
+    grid.add_row(*texts)
     return grid
 
 

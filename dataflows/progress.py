@@ -29,7 +29,6 @@ class Progress:
         self._console = console
         self._lock = threading.Lock()
         self._running: dict[tuple[str, str, str], None] = {}
-        self._ended: dict[str, StatusChanged] = {}
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Progress:

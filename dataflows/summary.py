@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from dataflows import queries
 from dataflows.report import Ending, EndingStep
@@ -13,20 +13,21 @@ from schemas.manifest import Manifest
 from schemas.ports import ObjectStore
 from schemas.settings import Settings
 
+# the last event of each (asset, stage, step)
+Told = Mapping[tuple[str, str, str], StatusChanged]
 STAGES = ("ingest", "validate", "derive", "preview", "enrich", "register", "publish")
 
 
 async def endings_of(
-    settings: Settings, store: ObjectStore, names: Mapping[str, str], run: Iterable[StatusChanged] = ()
+    settings: Settings, store: ObjectStore, names: Mapping[str, str], told: Told
 ) -> tuple[list[Ending], dict[str, Manifest]]:
     """The endings of these assets (id -> name) in order, and the manifests of those that are visible.
 
-    `run` are the events of the run itself: they say what it found instead of making it, which the tables, that keep
-    the first time, do not.
+    `told` are the last events of the run itself: they say what it found instead of making it, which the tables, that
+    keep the first time, do not.
     """
     states = queries.states(settings, list(names))
     rows = queries.last_rows(queries.rows(settings, "assets", list(names)))
-    latest = {(e.asset_id, e.stage, e.step): e for e in run}
     manifests: dict[str, Manifest] = {}
     endings = []
     for asset_id, name in names.items():
@@ -35,7 +36,7 @@ async def endings_of(
             manifests[asset_id] = manifest
         state = states.get(asset_id, AssetState())
         kind = manifest.kind if manifest else (rows.get(asset_id) or {}).get("kind", "")
-        steps = tuple(_step(latest.get((asset_id, e.stage, e.step), e)) for e in sorted(state.steps, key=_order))
+        steps = tuple(_step(told.get((asset_id, e.stage, e.step), e)) for e in sorted(state.steps, key=_order))
         endings.append(Ending(
             asset_id=asset_id, name=name, kind=kind, state=state.state, code=state.code, message=state.message,
             steps=steps, bytes=bytes_of(manifest),
