@@ -25,7 +25,7 @@ demo: setup
 	$(BIN)/asset-pipeline run samples --out out
 
 test: .venv/.dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not services"
 
 lint: .venv/.dev
 	$(BIN)/ruff check --quiet .

@@ -108,12 +108,12 @@ def search(
     limit: Limit = 10,
 ) -> None:
     """Finds assets, and moments in them, by words."""
-    from dataflows import runtime
+    from dataflows import connections
     from dataflows import search as searching
     from schemas.routing import PROFILES
 
     settings = settings_of(out=out, tenant=tenant)
-    index = runtime.index_of(settings)
+    index = connections.index_of(settings)
     hits = asyncio.run(searching.by_words(index, PROFILES["lite"], words, settings.tenant, kind or (), limit))
     show_hits(settings, hits, Output(as_json))
 
@@ -128,12 +128,12 @@ def similar(
     limit: Limit = 10,
 ) -> None:
     """Finds assets that look or read like this one."""
-    from dataflows import queries, runtime
+    from dataflows import connections, queries
     from dataflows import search as searching
     from schemas.routing import PROFILES
 
     settings = settings_of(out=out, tenant=tenant)
-    wanted, index = asset_id(queries, settings, asset), runtime.index_of(settings)
+    wanted, index = asset_id(queries, settings, asset), connections.index_of(settings)
     hits = asyncio.run(searching.like(index, PROFILES["lite"], wanted, settings.tenant, kind or (), limit))
     show_hits(settings, hits, Output(as_json))
 

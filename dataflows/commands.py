@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from dataflows import queries, summary
+from dataflows.connections import objects_of
 from dataflows.output import Output
 from dataflows.progress import Progress
 from dataflows.report import write_report
 from dataflows.running import alone, run_flow, watching
-from dataflows.runtime import objects_of
 from dataflows.submit import append, is_url, left_out, submit
 from operators.stages.dead_letter import letters, replay_of
 from schemas.errors import State

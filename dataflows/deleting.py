@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 
 from dataflows import ownership
+from dataflows.connections import channels_of, index_of, objects_of
 from dataflows.ownership import Claims
-from dataflows.runtime import channels_of, index_of, objects_of
 from dataflows.tombstones import Tombstone
 from dataflows.wiring import decode
 from operators.stages.ingest import tombstone_key

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
+from dataflows.connections import channels_of
 from dataflows.output import Output
-from dataflows.runtime import channels_of
 from operators.models import registry
 from operators.stages import (
     audios,

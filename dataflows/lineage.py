@@ -13,9 +13,9 @@ from rich.console import Console
 
 from dataflows import lineage_forms as forms
 from dataflows import openlineage, queries
+from dataflows.connections import objects_of
 from dataflows.lineage_graph import Graph, Publication, Ran, Relative, build
 from dataflows.output import Output
-from dataflows.runtime import objects_of
 from operators.stages.register import current_manifest
 from operators.stages.steps import result_key
 from schemas.asset import StepResult

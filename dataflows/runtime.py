@@ -7,9 +7,9 @@ import signal
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import operators.models
+from dataflows.connections import channels_of, index_of, objects_of, policy_of
 from dataflows.tombstones import Tombstones
 from operators.gate import Gate
 from operators.loop import Loop
@@ -22,12 +22,7 @@ from schemas.asset import Source
 from schemas.events import StatusChanged
 from schemas.routing import PROFILES
 from schemas.settings import Settings
-from sinks.channels import FolderChannel
-from sinks.objects import Objects
-from sources.fetch import FetchPolicy, open_source
-
-if TYPE_CHECKING:
-    from sinks.lance import LanceIndex
+from sources.fetch import open_source
 
 # what tasks import, less what starts threads when it is imported (magika, onnxruntime): forks must not inherit them
 PRELOAD = (
@@ -36,23 +31,6 @@ PRELOAD = (
     "operators.stages.validate_tasks",
     "operators.stages.video_tasks",
 )
-
-
-def objects_of(settings: Settings) -> Objects:
-    """The object store of these settings."""
-    return Objects(settings.below("store").as_uri())
-
-
-def index_of(settings: Settings) -> LanceIndex:
-    """The vector index of these settings. Its library takes a second to import, which only those pay who use it."""
-    from sinks.lance import LanceIndex
-
-    return LanceIndex(str(settings.below("index")))
-
-
-def channels_of(settings: Settings) -> dict[str, FolderChannel]:
-    """The channels that assets can be published to, by name."""
-    return {"folder": FolderChannel(settings.below("published"))}
 
 
 def pools_of(settings: Settings) -> Pools:
@@ -68,11 +46,6 @@ def pools_of(settings: Settings) -> Pools:
 def sniffers_of(settings: Settings) -> Pools:
     """One process with the model for content types."""
     return Pools({}, Models(workers=1), preload=PRELOAD, require_sandbox=settings.require_sandbox)
-
-
-def policy_of(settings: Settings) -> FetchPolicy:
-    """What may be fetched from where."""
-    return FetchPolicy(allowed_networks=settings.url_allowed_networks, total_s=settings.url_total_s)
 
 
 class Runtime:

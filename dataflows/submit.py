@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflows import queries
-from dataflows.runtime import objects_of, policy_of
+from dataflows.connections import objects_of, policy_of
 from operators.media.types import is_media_name
 from operators.stages.dead_letter import letters, next_try
 from operators.stages.ingest import tombstone_key

@@ -13,11 +13,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from dataflows import verifying_copies as copies
+from dataflows.connections import objects_of
 from dataflows.deleting import PLANS, digests_of
 from dataflows.output import size
 from dataflows.ownership import RESULTS, records
 from dataflows.problems import Kept, Problem, Version, digest_of, problem
-from dataflows.runtime import objects_of
 from dataflows.tombstones import Tombstones
 from operators.stages.rows import lineage_rows, variant_rows
 from schemas.asset import StepResult

@@ -10,6 +10,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream, Stream
 from pydantic import ValidationError
 
+from dataflows.connections import table_options, table_uri
 from dataflows.runtime import Runtime
 from dataflows.tombstones import Tombstones
 from operators.gate import gated
@@ -105,7 +106,9 @@ def _raise(_step: str, item: Any) -> None:
 def write_tables(settings: Settings, rows: KeyedStream[Row], tombstones: Tombstones) -> None:
     """Each row into its table, less those of deleted assets: a snapshot may hold some too."""
     for name, model in TABLES.items():
-        sink = DeltaSink(str(settings.below("tables", name)), arrow_schema(model), drop=tombstones.cover_row)
+        sink = DeltaSink(
+            table_uri(settings, name), arrow_schema(model), table_options(settings), drop=tombstones.cover_row
+        )
         op.output(f"{name}_table", _of_table(name, rows), sink)
 
 

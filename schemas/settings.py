@@ -7,18 +7,40 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.pipelines import Pipeline
 
 
 class Settings(BaseSettings):
-    """Where things lie, how much runs at once, and what is taken in. Relative paths are below the working folder."""
+    """Where things lie, how much runs at once, and what is taken in. Relative paths are below the working folder.
+
+    `objects`, `index`, `tables` and `events` choose a service each by its URL; without one it is embedded, below `out`.
+    """
 
     model_config = SettingsConfigDict(env_prefix="ASSET_PIPELINE_", frozen=True, extra="forbid")
 
     out: Path = Path("out")
+    # s3://bucket/prefix, weaviate://host:port?grpc=port, s3://bucket/prefix, kafka://host:port,host:port
+    objects: str = Field(default="", pattern=r"^(s3://.+)?$")
+    index: str = Field(default="", pattern=r"^(weaviates?://.+)?$")
+    tables: str = Field(default="", pattern=r"^(s3://.+)?$")
+    events: str = Field(default="", pattern=r"^(kafka://.+)?$")
+    s3_endpoint: str = ""
+    s3_region: str = "us-east-1"
+    s3_access_key: str = ""
+    s3_secret_key: SecretStr = SecretStr("")
+    weaviate_key: SecretStr = SecretStr("")
+    # handed to librdkafka as they are: security.protocol, sasl.username, ssl.ca.location, …
+    kafka_options: dict[str, SecretStr] = {}
+    topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")
+    partitions: int = Field(default=12, ge=1)
+    replication: int = Field(default=1, ge=1)
+    retention_h: int = Field(default=168, ge=1)
+    # which of a flow's processes this is; each reads the partitions p with p % processes == process
+    process: int = Field(default=0, ge=0)
+    processes: int = Field(default=1, ge=1)
     input: tuple[str, ...] = ()
     tenant: str = "default"
     pipeline: str = "default"
@@ -28,6 +50,8 @@ class Settings(BaseSettings):
     unfinished: int = Field(default=32, ge=1)
     attempts: int = Field(default=3, ge=1)
     backoff_s: float = Field(default=0.5, ge=0)
+    # how long work waits for a service that is away before it counts as failed
+    patience_s: float = Field(default=3600.0, ge=0)
     heavy_workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     light_workers: int = Field(default=2, ge=1)
     model_processes: int = Field(default=1, ge=1)

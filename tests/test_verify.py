@@ -15,8 +15,8 @@ from deltalake import DeltaTable, write_deltalake
 from flow_runs import PROGRAM, Place
 
 from dataflows import maintenance
+from dataflows.connections import index_of
 from dataflows.problems import SENTENCES
-from dataflows.runtime import index_of
 
 
 @pytest.fixture

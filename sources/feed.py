@@ -1,0 +1,33 @@
+"""What a transport of messages has to do to be a source: one class for each, behind `sources.pulled`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from schemas.messages import Message
+
+
+class Feed(Protocol):
+    """One partition of a transport, used by one thread. No method waits for the network longer than a moment."""
+
+    def start(self, offset: int | None) -> None:
+        """Begins at this offset, or with None where the transport says that unfinished work begins.
+
+        Raises RuntimeError with what to do about it if there is nothing at that offset any more.
+        """
+
+    def pull(self) -> list[Message]:
+        """The next messages, in order, none while there are none. Raises what the transport reports."""
+
+    def committed(self, messages: Sequence[Message]) -> None:
+        """The epoch of these messages is in the recovery store: a transport of leases acknowledges them."""
+
+    def finished(self, offset: int) -> None:
+        """All that is below this offset is finished, its effects durable: a transport of offsets commits it."""
+
+    def retry(self, messages: Sequence[Message], delay_s: float) -> None:
+        """Gives back messages that were pulled and not committed, to be delivered again after a while."""
+
+    def close(self) -> None:
+        """Ends the connection; what was acknowledged or committed before is sent."""
