@@ -11,11 +11,11 @@ from types import FrameType
 import operators.models
 from dataflows.connections import channels_of, index_of, objects_of, policy_of
 from dataflows.tombstones import Tombstones
+from operators.attempts import now_ms
 from operators.gate import Gate
 from operators.loop import Loop
 from operators.media.content_type import detect
 from operators.pools import Lane, Models, Pools
-from operators.stage import now_ms
 from operators.stages.services import Services
 from operators.stages.validate import DETECT_S
 from schemas.asset import Source

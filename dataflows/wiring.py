@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from dataflows.connections import table_options, table_uri
 from dataflows.runtime import Runtime
 from dataflows.tombstones import Tombstones
+from operators.attempts import Stage
 from operators.gate import gated
-from operators.stage import Stage, StageOut, stage
+from operators.stage import StageOut, stage
 from operators.stages import dead_letter, derive, enrich, ingest, publish, register, validate
 from operators.stages.dead_letter import Ending, ending_of, subject_of, unreadable
 from operators.stages.rows import Row, status_row
@@ -65,7 +66,7 @@ def run_stage(runtime: Runtime, name: str, run: Run, up: KeyedStream[Any], codec
     config = Stage(
         name=name, run=on_item, codec=codec, describe=subject_of, loop=runtime.loop, gate=runtime.gate,
         timeout_s=TIMEOUTS.get(name, 600), attempts=settings.attempts, backoff_s=settings.backoff_s,
-        on_event=services.on_event,
+        patience_s=settings.patience, on_event=services.on_event,
     )  # fmt: skip
     return stage(name, up, config)
 

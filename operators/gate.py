@@ -27,6 +27,7 @@ class Gate:
         self.limit = limit
         self.changes = 0
         self._keys: Counter[str] = Counter()
+        self._left: list[set[str]] = []
         self._lock = threading.Lock()
         self._drain = threading.Event()
 
@@ -43,6 +44,18 @@ class Gate:
             self.changes += 1
             if not self._keys[key]:
                 del self._keys[key]
+            for left in self._left:
+                left.add(key)
+
+    def watch(self) -> set[str]:
+        """A set that gets the key of every asset that leaves a stage from now on; its owner empties it."""
+        self._left.append(watched := set[str]())
+        return watched
+
+    def holds(self) -> set[str]:
+        """The keys of the assets that are in some stage."""
+        with self._lock:
+            return set(self._keys)
 
     @property
     def unfinished(self) -> int:

@@ -77,6 +77,7 @@ CODES: dict[str, Code] = {
     "store_unavailable": Code(_F, True, "The object store did not answer; replay when it is back."),
     "index_unavailable": Code(_F, True, "The vector index did not answer; replay when it is back."),
     "channel_unavailable": Code(_F, True, "The publication channel did not answer; replay when it is back."),
+    "unknown_channel": Code(_F, False, "The pipeline names a channel that is not configured; `describe` lists them."),
     "object_missing": Code(_F, False, "An object that a result names is gone; run `verify`, then submit again."),
     "deleted": Code(_R, False, "The asset was deleted; submit it under a new idempotency key."),
     "internal": Code(_F, True, "An unexpected error; the dead letter has its traceback. Replay after a fix."),
@@ -93,6 +94,10 @@ CODES: dict[str, Code] = {
 }
 
 
+# services of our own: work waits for them, since nothing is wrong with the asset
+OUTAGES = frozenset({"store_unavailable", "index_unavailable", "channel_unavailable"})
+
+
 class AssetError(Exception):
     """An error with a code of `CODES`; `detail` says what was seen, for people. Survives pickling between processes."""
 
@@ -106,6 +111,11 @@ class AssetError(Exception):
     def transient(self) -> bool:
         """Whether the same work may succeed when tried again."""
         return CODES[self.code].transient
+
+    @property
+    def outage(self) -> bool:
+        """Whether a service of our own is away."""
+        return self.code in OUTAGES
 
     @property
     def state(self) -> State:

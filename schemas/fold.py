@@ -23,7 +23,11 @@ class AssetState(Model):
 
 
 def newest(events: Iterable[StatusChanged]) -> list[StatusChanged]:
-    """The last event of each (stage, step) by (attempt, sequence), of the last generation only."""
+    """The last event of each (stage, step), of the last generation only.
+
+    An end stands above all that is not one: a run that a crash undid may have told of more attempts than the one
+    that came to the end.
+    """
     events = list(events)
     generation = max((e.generation for e in events), default=0)
     last: dict[tuple[str, str], StatusChanged] = {}
@@ -34,8 +38,8 @@ def newest(events: Iterable[StatusChanged]) -> list[StatusChanged]:
     return list(last.values())
 
 
-def _order(event: StatusChanged) -> tuple[int, int]:
-    return event.attempt, event.sequence
+def _order(event: StatusChanged) -> tuple[bool, int, int]:
+    return event.state not in (State.PENDING, State.PROCESSING), event.attempt, event.sequence
 
 
 def fold(events: Iterable[StatusChanged]) -> AssetState:

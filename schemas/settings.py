@@ -50,8 +50,8 @@ class Settings(BaseSettings):
     unfinished: int = Field(default=32, ge=1)
     attempts: int = Field(default=3, ge=1)
     backoff_s: float = Field(default=0.5, ge=0)
-    # how long work waits for a service that is away before it counts as failed
-    patience_s: float = Field(default=3600.0, ge=0)
+    # how long work waits for a service that is away before it fails; an hour where one is a server, else not at all
+    patience_s: float | None = Field(default=None, ge=0)
     heavy_workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     light_workers: int = Field(default=2, ge=1)
     model_processes: int = Field(default=1, ge=1)
@@ -63,6 +63,16 @@ class Settings(BaseSettings):
     def below(self, *parts: str) -> Path:
         """A path below `out`."""
         return self.out.absolute().joinpath(*parts)
+
+    def process_folder(self, flow: str) -> Path:
+        """Where a flow's process keeps its lock, its scratch and its recovery store."""
+        return self.below("processes", f"{flow}-{self.process}") if self.events else self.below()
+
+    @property
+    def patience(self) -> float:
+        """`patience_s`, or its default."""
+        served = self.objects or self.index or self.tables or self.events
+        return (3600.0 if served else 0.0) if self.patience_s is None else self.patience_s
 
     def pipelines(self) -> dict[str, Pipeline]:
         """The pipelines by name: those of the TOML file, and `default` where the file has none of that name.

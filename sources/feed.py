@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from schemas.messages import Message
@@ -20,14 +19,14 @@ class Feed(Protocol):
     def pull(self) -> list[Message]:
         """The next messages, in order, none while there are none. Raises what the transport reports."""
 
-    def committed(self, messages: Sequence[Message]) -> None:
-        """The epoch of these messages is in the recovery store: a transport of leases acknowledges them."""
+    def committed(self, offset: int) -> None:
+        """All that is below this offset is in the recovery store: a transport of leases acknowledges it."""
 
     def finished(self, offset: int) -> None:
         """All that is below this offset is finished, its effects durable: a transport of offsets commits it."""
 
-    def retry(self, messages: Sequence[Message], delay_s: float) -> None:
-        """Gives back messages that were pulled and not committed, to be delivered again after a while."""
+    def retry(self, offset: int | None, delay_s: float) -> None:
+        """Gives back what was pulled from this offset on (None: all), to be delivered again after a while."""
 
     def close(self) -> None:
         """Ends the connection; what was acknowledged or committed before is sent."""

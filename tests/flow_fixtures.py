@@ -17,9 +17,10 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
+from operators.attempts import Stage
 from operators.gate import Gate, gated
 from operators.loop import Loop
-from operators.stage import Stage, StageOut, stage
+from operators.stage import StageOut, stage
 from schemas.base import Model
 from schemas.ids import row_id
 from schemas.outcome import Outcome, Subject, model_codec

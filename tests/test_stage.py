@@ -6,23 +6,26 @@ import asyncio
 import json
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
 import pytest
+from bytewax import testing
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
-from bytewax.testing import TestingSink, TestingSource, run_main
+from bytewax.testing import TestingSink, TestingSource
 from flow_fixtures import AT_ONCE, Bench, Item, items, loop, run_flow  # noqa: F401
 
 from operators.gate import Gate
-from operators.stage import stage
+from operators.stage import _Shard, stage
 from schemas.errors import AssetError, State
 from schemas.events import Attempt, StatusChanged
 from schemas.outcome import Failed, Outcome, failed_codec, model_codec
 
 FOREVER_S = 3600
+run_main = partial(testing.run_main, epoch_interval=timedelta(milliseconds=50))
 
 
 def states(bench: Bench, name: str) -> list[tuple[State, int]]:
@@ -94,6 +97,70 @@ def test_transient_error_is_exhausted(loop):  # noqa: F811
     assert [a.number for a in failed.attempts] == [1, 2, 3]
     assert all("in broken" in a.traceback for a in failed.attempts)
     assert states(bench, "asset-0")[-1] == (State.FAILED, 3)
+
+
+def test_an_outage_costs_no_attempts(loop):  # noqa: F811
+    """While a service of ours is away an item waits, longer than its attempts, and keeps no tracebacks of that."""
+
+    async def away(item: Item, attempt: int) -> Outcome[Item]:
+        if attempt <= 5:
+            raise AssetError("store_unavailable", "down")
+        if attempt <= 7:
+            raise KeyError("lost")
+        return Outcome(item)
+
+    bench = Bench(loop, away, options={"attempts": 3, "patience_s": 60.0})
+    run_main(bench.flow(items(1)))
+    assert [item.name for item in bench.oks] == ["asset-0"]
+    assert states(bench, "asset-0")[-1] == (State.COMPLETED, 8)
+
+
+def test_patience_ends(loop):  # noqa: F811
+    """A service that stays away fails the item at last, with every attempt, and without their tracebacks."""
+
+    async def away(item: Item, attempt: int) -> Outcome[Item]:
+        raise AssetError("index_unavailable", "down")
+
+    bench = Bench(loop, away, options={"attempts": 2, "patience_s": 0.3})
+    run_main(bench.flow(items(1)))
+    [failed] = bench.errs
+    assert failed.code == "index_unavailable" and len(failed.attempts) > 2
+    assert not any(attempt.traceback for attempt in failed.attempts)
+
+
+@pytest.mark.parametrize("code", ["decoder_crashed", "too_large"])
+def test_a_failure_that_may_not_come_again_is_told_once_it_is_durable(tmp_path: Path, loop, code):  # noqa: F811
+    """A crash in the epoch of a transient failure runs the item again, untold; a terminal one comes out at once."""
+    init_db_dir(tmp_path, 1)
+    runs: list[int] = []
+
+    async def broken_once(item: Item, attempt: int) -> Outcome[Item]:
+        runs.append(attempt)
+        if len(runs) == 1:
+            raise AssetError(code)
+        return Outcome(item)
+
+    inputs: list[Any] = [*items(1), TestingSource.PAUSE(timedelta(seconds=0.3)), TestingSource.ABORT()]
+    bench = Bench(loop, broken_once, options={"attempts": 1})
+    for _ in range(2):
+        run_main(bench.flow(inputs), epoch_interval=timedelta(seconds=5), recovery_config=RecoveryConfig(tmp_path))
+        bench.gate = Gate(64)
+    assert [failed.code for failed in bench.errs] == ([] if code == "decoder_crashed" else [code])
+    assert len(bench.oks) == 1 and len(runs) == 2
+
+
+def test_a_decided_failure_is_not_run_again(loop):  # noqa: F811
+    """What a snapshot holds as failed for good comes out as that, with its attempts, and without another run."""
+
+    async def never(item: Item, attempt: int) -> Outcome[Item]:
+        raise AssertionError("it was run again")
+
+    bench = Bench(loop, never)
+    last = Attempt(number=3, code="decoder_crashed", detail="SIGSEGV")
+    state = [["asset-0", items(1)[0].model_dump_json(), [last.model_dump(mode="json")], 0, True]]
+    emitted, _ = _Shard(bench.stage(), json.dumps(state).encode()).on_eof()
+    assert [type(value).__name__ for _, value in emitted] == ["StatusChanged", "Failed"]
+    assert emitted[-1][1].attempts == (last,) and emitted[-1][1].detail == "SIGSEGV"
 
 
 def test_terminal_error_fails_at_once(run_flow, loop):  # noqa: F811

@@ -24,7 +24,7 @@ PUBLISHED = frozenset({"mezzanine", "audio", "rendition", "poster", "page", "cap
 
 
 async def run(services: Services, work: Work) -> Outcome:
-    """Publishes the current manifest's files. Raises channel_unavailable, object_missing."""
+    """Publishes the current manifest's files. Raises unknown_channel, channel_unavailable, object_missing."""
     manifest = await current_manifest(services.store, work.tenant, work.asset_id)
     if manifest is None:
         raise AssetError("object_missing", "the asset has no manifest")
@@ -45,7 +45,7 @@ async def publish(services: Services, name: str, manifest: Manifest) -> Publicat
     """One channel's receipt; a channel that is not configured is an error of the pipeline's settings."""
     channel = services.channels.get(name)
     if channel is None:
-        raise AssetError("channel_unavailable", f"no channel named {name!r}")
+        raise AssetError("unknown_channel", name)
     return await channel.publish(bundle_of(manifest), services.store)
 
 
