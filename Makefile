@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench lock clean
+.PHONY: setup demo test test-all services services-down lint bench lock clean
 
 .venv/bin/uv:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else f"Python 3.11 or 3.12 is needed, not {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
@@ -27,6 +27,16 @@ demo: setup
 test: .venv/.dev lint
 	$(BIN)/python -m pytest -m "not services"
 
+test-all: test
+	services/services.sh fetch
+	SERVICES=demanded services/services.sh during $(BIN)/python -m pytest -m services
+
+services:
+	services/services.sh up
+
+services-down:
+	services/services.sh down
+
 lint: .venv/.dev
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
@@ -40,5 +50,5 @@ lock: .venv/bin/uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra asr --group build -o requirements/run.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra asr --extra export --group build --group dev -c requirements/run.txt -o requirements/dev.txt
 
-clean:
-	rm -rf .venv out build bench.json
+clean: services-down
+	rm -rf .venv .services out build bench.json

@@ -1,4 +1,7 @@
-"""System programs that only tests use: demanded where CI is set, elsewhere left out and named in the last lines."""
+"""Programs and servers that only tests use: demanded where CI is set, elsewhere left out and named in the last lines.
+
+`SERVICES=demanded` demands the servers alone.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,28 @@ import shutil
 
 import pytest
 
+from services import DEMANDED, unanswered
+
 TOOLS = {"ffmpeg": "ffmpeg", "chromium": "chromium", "exiftool": "exiftool"}
 _missing: dict[str, int] = {}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips a test whose program is not installed, or fails it where CI is set."""
+    """Skips a test whose program or server is not there, or fails it."""
     for marker in item.iter_markers("tool"):
         program = TOOLS[marker.args[0]]
         if shutil.which(program) is None:
-            _missing[program] = _missing.get(program, 0) + 1
-            if os.environ.get("CI"):
-                pytest.fail(f"{program} is not installed, and CI demands it")
-            pytest.skip(f"{program} is not installed")
+            _leave_out(program, f"{program} is not installed", bool(os.environ.get("CI")))
+    if item.get_closest_marker("services") and unanswered():
+        servers = ", ".join(unanswered())
+        _leave_out(servers, f"nobody answers for {servers}: make services", DEMANDED)
+
+
+def _leave_out(name: str, reason: str, demanded: bool) -> None:
+    _missing[name] = _missing.get(name, 0) + 1
+    if demanded:
+        pytest.fail(f"{reason}, and it is demanded")
+    pytest.skip(reason)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
