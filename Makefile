@@ -37,6 +37,10 @@ services:
 services-down:
 	services/services.sh down
 
+tests/producers/node_modules/.package-lock.json: tests/producers/package-lock.json
+	cd tests/producers && npm ci --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 lint: .venv/.dev
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
@@ -51,4 +55,4 @@ lock: .venv/bin/uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra asr --extra export --group build --group dev -c requirements/run.txt -o requirements/dev.txt
 
 clean: services-down
-	rm -rf .venv .services out build bench.json
+	rm -rf .venv .services tests/producers/node_modules out build bench.json

@@ -7,15 +7,20 @@ or nothing was found.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
 
 from dataflows.output import Output
+from schemas.errors import AssetError
+from schemas.ports import Filter
 from schemas.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -26,17 +31,44 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of everything that is m
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout, everything else on stderr.")]
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose assets.")]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="Only this kind of asset; may be given again.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="Only with this tag or label; with all that are given.")]
+Language = Annotated[str, typer.Option("--language", help="Only in this language, such as en.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="The most results.")]
 Assets = Annotated[list[str] | None, typer.Argument(help="Asset ids, or names of their files.")]
 Asset = Annotated[str, typer.Argument(help="An asset id, or the name of its file.")]
+Targets = Annotated[list[str], typer.Argument(metavar="PATH|URL…", help="Files, folders or http(s) URLs.")]
+PipelineName = Annotated[str, typer.Option("--pipeline", help="A pipeline's name; `describe` lists them.")]
+Flow = Annotated[str, typer.Argument(help="ingest, derive, enrich, register, publish or pipeline.")]
 
 OUT = Path("out")
+T = TypeVar("T")
 
 
 def refuse(message: str) -> NoReturn:
     """Ends with the exit code for usage."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(USAGE)
+
+
+@contextmanager
+def refusing(*errors: type[Exception]) -> Iterator[None]:
+    """Ends with the exit code for usage, and the error's text, where one of these is raised."""
+    try:
+        yield
+    except errors as error:
+        refuse(str(error))
+
+
+@contextmanager
+def failing(*errors: type[Exception]) -> Iterator[None]:
+    """Ends with exit code 3, and the error's text, where one of these is raised: a service is away, say."""
+    try:
+        yield
+    except typer.Exit:  # which is a RuntimeError
+        raise
+    except errors as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(NOT_ALL) from error
 
 
 def settings_of(**given: Any) -> Settings:
@@ -56,10 +88,10 @@ def ended(fine: bool) -> None:
 
 @app.command()
 def run(
-    targets: Annotated[list[str], typer.Argument(metavar="PATH|URL…", help="Files, folders or http(s) URLs.")],
+    targets: Targets,
     out: Out = OUT,
     as_json: Json = False,
-    pipeline: Annotated[str, typer.Option("--pipeline", help="A pipeline's name; `describe` lists them.")] = "default",
+    pipeline: PipelineName = "default",
     tenant: Tenant = "default",
     follow: Annotated[bool, typer.Option("--follow", help="Keep watching the folders until interrupted.")] = False,
 ) -> None:
@@ -68,12 +100,48 @@ def run(
     from dataflows.running import Busy
 
     settings = settings_of(out=out, pipeline=pipeline, tenant=tenant, follow=follow)
+    if settings.events:
+        refuse("`run` needs no server, but ASSET_PIPELINE_EVENTS names one: start the flows, and use `submit`")
     try:
         ended(commands.run(settings, targets, Output(as_json)))
     except FileNotFoundError as error:
         refuse(f"there is no {error}")
     except (ValueError, Busy) as error:
         refuse(str(error))
+
+
+@app.command()
+def submit(
+    targets: Targets,
+    out: Out = OUT,
+    as_json: Json = False,
+    pipeline: PipelineName = "default",
+    tenant: Tenant = "default",
+    key: Annotated[str, typer.Option("--idempotency-key", help="By default the file's hash and name.")] = "",
+    title: Annotated[str, typer.Option("--title", help="The asset's title, by default its file's name.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until each asset has ended.")] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="The most seconds to wait.")] = math.inf,
+) -> None:
+    """Uploads media and sends events for them to the flows that run on Kafka."""
+    from dataflows import following
+    from dataflows.submit import is_url, submission_of
+    from schemas.asset import Declared
+
+    settings = settings_of(out=out, pipeline=pipeline, tenant=tenant)
+    if not settings.events:
+        refuse("set ASSET_PIPELINE_EVENTS to kafka://host:port, or use `run`, which needs no server")
+    single = len(targets) == 1 and (is_url(targets[0]) or not Path(targets[0]).is_dir())
+    if (key or title) and not single:
+        refuse("--idempotency-key and --title are for a single file or URL")
+    try:
+        submission = submission_of(settings, key, declared=Declared(title=title))
+        with failing(AssetError, RuntimeError):
+            well = following.run(settings, targets, submission, Output(as_json), timeout if wait else 0.0)
+    except FileNotFoundError as error:
+        refuse(f"there is no {error}")
+    except ValueError as error:
+        refuse(str(error))
+    ended(well)
 
 
 @app.command()
@@ -84,10 +152,8 @@ def replay(assets: Assets = None, out: Out = OUT, as_json: Json = False, tenant:
 
     settings = settings_of(out=out, tenant=tenant)
     found = [asset_id(queries, settings, asset) for asset in assets or ()]
-    try:
+    with failing(*((AssetError, RuntimeError) if settings.events else ())), refusing(Busy):
         ended(commands.replay(settings, found, Output(as_json)))
-    except Busy as error:
-        refuse(str(error))
 
 
 def asset_id(queries: Any, settings: Settings, name: str) -> str:
@@ -105,17 +171,15 @@ def search(
     as_json: Json = False,
     tenant: Tenant = "default",
     kind: Kinds = None,
+    tag: Tags = None,
+    language: Language = "",
     limit: Limit = 10,
 ) -> None:
     """Finds assets, and moments in them, by words."""
-    from dataflows import connections
     from dataflows import search as searching
-    from schemas.routing import PROFILES
 
-    settings = settings_of(out=out, tenant=tenant)
-    index = connections.index_of(settings)
-    hits = asyncio.run(searching.by_words(index, PROFILES["lite"], words, settings.tenant, kind or (), limit))
-    show_hits(settings, hits, Output(as_json))
+    settings, only = settings_of(out=out, tenant=tenant), filter_of(kind, tag, language)
+    show_hits(settings, answer(searching.find(settings, words, only, limit)), Output(as_json))
 
 
 @app.command()
@@ -125,17 +189,28 @@ def similar(
     as_json: Json = False,
     tenant: Tenant = "default",
     kind: Kinds = None,
+    tag: Tags = None,
+    language: Language = "",
     limit: Limit = 10,
 ) -> None:
     """Finds assets that look or read like this one."""
-    from dataflows import connections, queries
+    from dataflows import queries
     from dataflows import search as searching
-    from schemas.routing import PROFILES
 
-    settings = settings_of(out=out, tenant=tenant)
-    wanted, index = asset_id(queries, settings, asset), connections.index_of(settings)
-    hits = asyncio.run(searching.like(index, PROFILES["lite"], wanted, settings.tenant, kind or (), limit))
-    show_hits(settings, hits, Output(as_json))
+    settings, only = settings_of(out=out, tenant=tenant), filter_of(kind, tag, language)
+    wanted = asset_id(queries, settings, asset)
+    show_hits(settings, answer(searching.find_similar(settings, wanted, only, limit)), Output(as_json))
+
+
+def filter_of(kinds: list[str] | None, tags: list[str] | None, language: str) -> Filter:
+    """What a search may find."""
+    return Filter(kinds=tuple(kinds or ()), tags=tuple(tags or ()), language=language)
+
+
+def answer(work: Coroutine[Any, Any, T]) -> T:
+    """What the work returns; exit code 3, with a sentence, where a service is away."""
+    with failing(AssetError):
+        return asyncio.run(work)
 
 
 def show_hits(settings: Settings, hits: list[Any], output: Output) -> None:
@@ -169,16 +244,19 @@ def lineage(
     tenant: Tenant = "default",
     form: Annotated[str, typer.Option("--format", help="tree, openlineage, mermaid or json.")] = "tree",
     descendants: Annotated[bool, typer.Option("--descendants", help="Assets made from this one, too.")] = False,
+    as_of: Annotated[str, typer.Option("--as-of", help="As it was: a time (ISO 8601), or a version.")] = "",
 ) -> None:
     """How every file of an asset came to be."""
     from dataflows import lineage as graphs
-    from dataflows import queries
+    from dataflows import queries, tables
 
     settings = settings_of(out=out, tenant=tenant)
     if form not in graphs.FORMATS:
         refuse(f"no format {form!r}; there are {', '.join(graphs.FORMATS)}")
-    wanted = asset_id(queries, settings, asset)
-    graphs.show(settings, wanted, "json" if as_json and form == "tree" else form, descendants, Output(as_json))
+    wanted, form = asset_id(queries, settings, asset), "json" if as_json and form == "tree" else form
+    with refusing(ValueError):
+        then = tables.moment(settings, as_of) if as_of else None
+        ended(graphs.show(settings, wanted, form, descendants, Output(as_json), then))
 
 
 @app.command()
@@ -205,6 +283,69 @@ def verify(out: Out = OUT, as_json: Json = False) -> None:
     found = asyncio.run(maintenance.verify(settings_of(out=out)))
     Output(as_json).rows(found.rows(), maintenance.VERIFIED)
     ended(found.clean)
+
+
+@app.command()
+def reindex(out: Out = OUT, as_json: Json = False) -> None:
+    """Builds the search index anew from the lineage, and puts it in the old one's place once it is whole."""
+    from dataflows import reindexing
+    from dataflows.running import Busy
+
+    try:
+        done = answer(reindexing.reindex(settings_of(out=out)))
+    except Busy as error:
+        refuse(str(error))
+    Output(as_json).rows([done], reindexing.REINDEXED)
+    ended(not done["left_out"])
+
+
+topics_commands = typer.Typer(no_args_is_help=True, help="Kafka's topics.")
+offsets_commands = typer.Typer(no_args_is_help=True, help="How far flows have come in their topics.")
+tables_commands = typer.Typer(no_args_is_help=True, help="The Delta tables.")
+app.add_typer(tables_commands, name="tables")
+app.add_typer(topics_commands, name="topics")
+app.add_typer(offsets_commands, name="offsets")
+
+
+@topics_commands.command("apply")
+def apply_topics(as_json: Json = False) -> None:
+    """Creates the topics that are missing, and gives all of them the settings' retention; it can be run again."""
+    from dataflows import topics
+
+    with refusing(ValueError, RuntimeError):
+        rows = topics.apply(settings_of())
+    Output(as_json).rows(rows, topics.APPLIED)
+    ended(all(row["state"] != "differs" for row in rows))
+
+
+@offsets_commands.command("show")
+def show_offsets(flow: Flow, as_json: Json = False) -> None:
+    """What a flow has finished in each partition of the topic that it reads, and what is left."""
+    from dataflows import topics
+
+    with refusing(ValueError, RuntimeError):
+        Output(as_json).rows(topics.offsets(settings_of(), flow), topics.OFFSETS)
+
+
+@offsets_commands.command("reset")
+def reset_offsets(
+    flow: Flow,
+    to: Annotated[str, typer.Option("--to", help="earliest, latest, or a time (ISO 8601).")],
+    as_json: Json = False,
+) -> None:
+    """Has a flow begin elsewhere, forgetting what it had in hand: only while none of its processes runs."""
+    from dataflows import topics
+
+    with refusing(ValueError, RuntimeError):
+        Output(as_json).rows(topics.reset(settings_of(), flow, to), topics.MOVED)
+
+
+@tables_commands.command("maintain")
+def maintain_tables(out: Out = OUT, as_json: Json = False) -> None:
+    """Joins the tables' small files, removes what is older than `vacuum_h`, and writes checkpoints; flows may run."""
+    from dataflows import tables
+
+    Output(as_json).rows(tables.maintain(settings_of(out=out)), tables.MAINTAINED)
 
 
 @app.command()

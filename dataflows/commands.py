@@ -14,6 +14,7 @@ from dataflows.progress import Progress
 from dataflows.report import write_report
 from dataflows.running import alone, run_flow, watching
 from dataflows.submit import append, is_url, left_out, submit
+from dataflows.submitting import send
 from operators.stages.dead_letter import letters, replay_of
 from schemas.errors import State
 from schemas.events import DeadLetter, IngestEvent, StatusChanged
@@ -36,17 +37,29 @@ def run(settings: Settings, targets: Sequence[str], output: Output) -> bool:
 
 
 def replay(settings: Settings, assets: Sequence[str], output: Output) -> bool:
-    """Sends dead letters through again: the last of each of these assets, or of all that have not completed since."""
+    """Sends dead letters through again: the last of each of these assets, or of all that have not completed since.
+
+    With Kafka that is all; else it runs until they have ended. Raises Busy, RuntimeError if Kafka does not answer.
+    """
+    if settings.events:
+        events = _replays(settings, assets, output)
+        send(settings, events)
+        output.notes.print(f"sent {len(events)} through again")
+        return True
     with alone(settings):
-        found = asyncio.run(letters(objects_of(settings), settings.tenant))
-        last = {letter.asset_id: letter for letter in sorted(found, key=lambda x: x.generation)}
-        wanted = [last[a] for a in assets if a in last] if assets else _unresolved(settings, last.values())
-        events = [event for letter in wanted if (event := replay_of(letter))]
-        if not events:
-            output.notes.print("no dead letters to replay")
-            return True
+        events = _replays(settings, assets, output)
         append(settings, events)
-        return _run(settings, events, output, [])
+        return _run(settings, events, output, []) if events else True
+
+
+def _replays(settings: Settings, assets: Sequence[str], output: Output) -> list[IngestEvent]:
+    found = asyncio.run(letters(objects_of(settings), settings.tenant))
+    last = {letter.asset_id: letter for letter in sorted(found, key=lambda x: x.generation)}
+    wanted = [last[a] for a in assets if a in last] if assets else _unresolved(settings, last.values())
+    events = [event for letter in wanted if (event := replay_of(letter))]
+    if not events:
+        output.notes.print("no dead letters to replay")
+    return events
 
 
 def _unresolved(settings: Settings, last: Iterable[DeadLetter]) -> list[DeadLetter]:

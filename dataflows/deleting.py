@@ -1,8 +1,7 @@
 """Removes an asset wholly, in steps that a second call takes up again wherever the first one ended.
 
 The tombstone comes first: from then on nothing of the asset comes back. A plan, kept until the end, remembers what
-there was to remove. The tables and the index are vacuumed, so that their time travel ends at a deletion; values of
-the asset that a table's log has in its statistics go with the log.
+there was to remove. The tables and the index are vacuumed, so that their time travel ends at a deletion.
 """
 
 from __future__ import annotations
@@ -12,17 +11,14 @@ import fcntl
 import os
 import shutil
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import pyarrow.compute as pc
-from deltalake import DeltaTable, write_deltalake
-
 from dataflows import ownership
-from dataflows.connections import channels_of, index_of, objects_of
+from dataflows.connections import channels_of, objects_of, opened_index
 from dataflows.ownership import Claims
+from dataflows.tables import drop_rows
 from dataflows.tombstones import Tombstone
 from dataflows.wiring import decode
 from operators.stages.ingest import tombstone_key
@@ -30,14 +26,14 @@ from operators.stages.register import manifest_prefix
 from operators.stages.steps import result_key
 from schemas.base import Model
 from schemas.manifest import Manifest
+from schemas.ports import ObjectStore
 from schemas.settings import Settings
 from schemas.tables import TABLES
-from sinks.objects import OBJECTS, Objects
+from sinks.records import OBJECTS
 
 DELETED = ["asset_id", "manifests", "results", "objects", "rows", "lines"]
 PLANS = "deleting"
 REASON = "deleted by its owner"
-_LOG_KEPT = "delta.logRetentionDuration"
 
 
 class Plan(Model):
@@ -70,7 +66,7 @@ async def delete(settings: Settings, asset_id: str) -> dict[str, Any]:
     for offset, length in plan.lines:
         blank(ownership.inbox_of(settings), offset, length)
     traces(settings, asset_id)
-    rows = sum([await asyncio.to_thread(drop_rows, settings.below("tables", name), asset_id) for name in _ROWS])
+    rows = sum([await asyncio.to_thread(drop_rows, settings, name, asset_id) for name in _ROWS])
     await store.delete(plan_key(tenant, asset_id))
     await store.sweep(0)
     counts = {"manifests": manifests, "results": results, "objects": objects, "rows": rows, "lines": len(plan.lines)}
@@ -86,7 +82,7 @@ def plan_key(tenant: str, asset_id: str) -> str:
     return f"{PLANS}/{tenant}/{asset_id}.json"
 
 
-async def planned(settings: Settings, store: Objects, asset_id: str) -> Plan:
+async def planned(settings: Settings, store: ObjectStore, asset_id: str) -> Plan:
     """The plan that stands: of this call, or of one that did not end."""
     mine = (await ownership.claims(settings, store)).get(asset_id, Claims())
     lines = ownership.lines(ownership.inbox_of(settings))
@@ -102,12 +98,12 @@ async def withdraw(settings: Settings, asset_id: str) -> None:
     """Takes the asset out of all channels, and out of the index, whose older versions go too."""
     for channel in channels_of(settings).values():
         await channel.withdraw(asset_id, settings.tenant)
-    index = index_of(settings)
-    await index.retire(asset_id, settings.tenant, keep=[])
-    await index.merge(keep_versions=timedelta(milliseconds=1))
+    async with opened_index(settings) as index:
+        await index.retire(asset_id, settings.tenant, keep=[])
+        await index.purge()
 
 
-async def drop(store: Objects, prefix: str) -> int:
+async def drop(store: ObjectStore, prefix: str) -> int:
     """Deletes all records below a prefix; how many there were."""
     keys = await store.keys(prefix)
     for key in keys:
@@ -115,7 +111,7 @@ async def drop(store: Objects, prefix: str) -> int:
     return len(keys)
 
 
-async def _content(settings: Settings, store: Objects, plan: Plan) -> tuple[int, int]:
+async def _content(settings: Settings, store: ObjectStore, plan: Plan) -> tuple[int, int]:
     """Deletes the results that are the asset's alone, then every object that no result and no manifest names."""
     others = Claims()
     for asset_id, claims in (await ownership.claims(settings, store)).items():
@@ -137,7 +133,7 @@ def digests_of(manifest: Manifest) -> set[str]:
     return {manifest.original.sha256, *variants, *(o.sha256 for step in manifest.steps for o in step.outputs)}
 
 
-async def _sweep_objects(store: Objects, tenant: str, named: set[str]) -> int:
+async def _sweep_objects(store: ObjectStore, tenant: str, named: set[str]) -> int:
     found = {key.rpartition("/")[2] for key in await store.keys(f"{OBJECTS}/{tenant}")} - named
     for sha256 in found:
         await store.remove(tenant, sha256)
@@ -160,31 +156,6 @@ def traces(settings: Settings, asset_id: str) -> None:
     report = settings.below("report.html")
     if report.exists() and asset_id in report.read_text(errors="replace"):
         report.unlink()
-
-
-def drop_rows(path: Path, asset_id: str) -> int:
-    """Deletes the asset's rows from a table, with the files and the log that still hold them; how many there were.
-
-    The rows that stay are streamed into new files: `DeltaTable.delete` writes string views, which pyarrow's filters
-    cannot compare with the strings of the other files.
-    """
-    if not (path / "_delta_log").exists():
-        return 0
-    table, mine = DeltaTable(str(path)), pc.field("asset_id") == asset_id
-    rows = table.to_pyarrow_dataset()
-    if count := rows.count_rows(filter=mine):
-        write_deltalake(table, rows.scanner(filter=~mine).to_reader(), mode="overwrite")
-    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
-    forget_log(table)
-    return int(count)
-
-
-def forget_log(table: DeltaTable) -> None:
-    """Replaces the table's log by a checkpoint: its entries have the least and the greatest value of each column."""
-    table.alter.set_table_properties({_LOG_KEPT: "interval 0 seconds"})
-    table.create_checkpoint()
-    table.cleanup_metadata()
-    table.alter.set_table_properties({_LOG_KEPT: "interval 30 days"})  # the format's own default
 
 
 async def is_unfinished(settings: Settings, asset_id: str) -> bool:

@@ -6,17 +6,19 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
 from rich.console import Console
 
 from dataflows import lineage_forms as forms
-from dataflows import openlineage, queries
+from dataflows import openlineage, ownership, queries
 from dataflows.connections import objects_of
 from dataflows.lineage_graph import Graph, Publication, Ran, Relative, build
 from dataflows.output import Output
-from operators.stages.register import current_manifest
+from operators.stages.ingest import JobClaim
+from operators.stages.register import current_manifest, manifest_prefix
 from operators.stages.steps import result_key
 from schemas.asset import StepResult
 from schemas.events import StatusChanged
@@ -28,9 +30,15 @@ from schemas.settings import Settings
 FORMATS = ("tree", "openlineage", "mermaid", "json")
 
 
-def show(settings: Settings, asset_id: str, form: str, descendants: bool, output: Output) -> None:
-    """Prints an asset's lineage in one of FORMATS; `descendants` adds the assets that were made from it."""
-    graph = asyncio.run(graph_of(settings, objects_of(settings), asset_id, descendants))
+def show(
+    settings: Settings, asset_id: str, form: str, descendants: bool, output: Output, as_of: datetime | None = None
+) -> bool:
+    """Prints an asset's lineage in one of FORMATS; whether there is any.
+
+    `descendants` adds the assets that were made from it; `as_of` shows it as it was then. Raises ValueError where the
+    tables do not reach back to it.
+    """
+    graph = asyncio.run(graph_of(settings, objects_of(settings), asset_id, descendants, as_of))
     if form == "openlineage":
         for event in openlineage.events_of(graph):
             output.line(event)
@@ -41,14 +49,19 @@ def show(settings: Settings, asset_id: str, form: str, descendants: bool, output
         output.line({"format": form, "text": text}) if output.as_json else output.text(text)
     else:
         Console(width=None if sys.stdout.isatty() else forms.WIDE).print(forms.tree(graph))
+    return bool(graph.runs)
 
 
-async def graph_of(settings: Settings, store: ObjectStore, asset_id: str, descendants: bool = False) -> Graph:
+async def graph_of(
+    settings: Settings, store: ObjectStore, asset_id: str, descendants: bool = False, as_of: datetime | None = None
+) -> Graph:
     """The asset's graph. An asset that is not in the tables yet is taken from its manifest alone."""
-    manifest = await current_manifest(store, settings.tenant, asset_id)
-    events = queries.events(settings, [asset_id])
+    manifest = await manifest_of(settings, store, asset_id, as_of)
+    # rows of before a job was accepted are of no step of a manifest
+    times = await accepted(store, settings.tenant, asset_id) if manifest else []
+    events = queries.events(settings, [asset_id], accepted=times, as_of=as_of)
     runs = from_manifest(manifest, events) if manifest else await from_events(store, settings.tenant, events)
-    table = queries.last_rows(queries.rows(settings, "assets", tenant=settings.tenant))
+    table = queries.last_rows(queries.rows(settings, "assets", as_of=as_of, tenant=settings.tenant))
     row = table.get(asset_id, {})
     request = manifest.record.request if manifest else None
     return build(
@@ -59,10 +72,26 @@ async def graph_of(settings: Settings, store: ObjectStore, asset_id: str, descen
         accepted_ms=manifest.record.accepted_ms if manifest else row.get("accepted_ms", 0),
         runs=runs,
         urls={v.sha256: v.url for v in manifest.variants} if manifest else {},
-        publications=publications(settings, asset_id, events),
+        publications=publications(settings, asset_id, events, times, as_of),
         parents=[_relative(p, table) for p in (request.parents if request else row.get("parents", ()))],
         children=_descendants(asset_id, table) if descendants else [],
     )
+
+
+async def manifest_of(settings: Settings, store: ObjectStore, asset_id: str, as_of: datetime | None) -> Manifest | None:
+    """The manifest that is current, or was the last one in the tables then."""
+    if as_of is None:
+        return await current_manifest(store, settings.tenant, asset_id)
+    rows = queries.rows(settings, "assets", [asset_id], columns=["manifest_version"], as_of=as_of)
+    version = max((row["manifest_version"] for row in rows), default=0)
+    data = await store.get(f"{manifest_prefix(settings.tenant, asset_id)}{version:08d}.json")
+    return Manifest.model_validate_json(data) if data else None
+
+
+async def accepted(store: ObjectStore, tenant: str, asset_id: str) -> list[int]:
+    """When the asset's jobs were accepted, in ms since 1970."""
+    found = ownership.records(store, f"jobs/{tenant}/{asset_id}/")
+    return [JobClaim.model_validate_json(data).accepted_ms async for _key, data in found]
 
 
 def from_manifest(manifest: Manifest, events: Iterable[StatusChanged]) -> list[Ran]:
@@ -100,10 +129,12 @@ def _ran(result: StepResult, event: StatusChanged | None) -> Ran:
     return Ran(result=result, cached=event.cached, at_ms=event.at_ms, message=event.message)
 
 
-def publications(settings: Settings, asset_id: str, events: Iterable[StatusChanged]) -> list[Publication]:
+def publications(
+    settings: Settings, asset_id: str, events: Iterable[StatusChanged], accepted: Sequence[int], as_of: datetime | None
+) -> list[Publication]:
     """The receipts that the lineage table has, in order."""
     times = {(e.step, e.message): e.at_ms for e in events if e.stage == "publish" and e.step}
-    rows = queries.rows(settings, "lineage", [asset_id], stage="publish")
+    rows = queries.rows(settings, "lineage", [asset_id], accepted=accepted, as_of=as_of, stage="publish")
     return [
         Publication(
             channel=row["step"], version=row["version"], name=row["target_name"], url=row["target"],

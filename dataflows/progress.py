@@ -1,4 +1,4 @@
-"""Live progress of a run: a line for each asset and step that is being worked on, and a count of the rest."""
+"""Live progress of a run: a line for each asset and step that is being worked on, and how many assets have ended."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from schemas.errors import State
 from schemas.events import StatusChanged
+from schemas.fold import FINAL_STAGE
 
 SYMBOLS = {
     State.COMPLETED: ("✓", "green"), State.SKIPPED: ("-", "dim"), State.FAILED: ("✗", "red"),
     State.REJECTED: ("✗", "red"), State.DUPLICATE: ("=", "cyan"), State.PENDING: ("↻", "yellow"),
     State.PROCESSING: ("…", "blue"),
 }  # fmt: skip
-MOST_LINES = 12
+MOST_LINES, BAR_WIDTH = 12, 30
 
 
 class Progress:
@@ -29,6 +31,7 @@ class Progress:
         self._console = console
         self._lock = threading.Lock()
         self._running: dict[tuple[str, str, str], None] = {}
+        self._ended: set[str] = set()
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Progress:
@@ -51,6 +54,8 @@ class Progress:
             else:
                 self._running.pop(key, None)
                 self._print(event)
+            if _is_end(event):
+                self._ended.add(event.asset_id)
             if self._live:
                 self._live.update(self._drawn(), refresh=True)
 
@@ -78,7 +83,17 @@ class Progress:
             table.add_row(Text("…", "blue"), self._name(asset), Text(f"{stage} {step}", "bold"))
         if len(running) > MOST_LINES:
             table.add_row("", f"and {len(running) - MOST_LINES} more steps", "")
+        if total := len(self.names):
+            ended = len(self._ended.intersection(self.names))
+            table.add_row("", ProgressBar(total, ended, BAR_WIDTH), f"{ended} of {total} assets")
         return table
+
+
+def _is_end(event: StatusChanged) -> bool:
+    if event.step:
+        return False
+    completed = event.stage == FINAL_STAGE and event.state == State.COMPLETED
+    return completed or event.state in (State.FAILED, State.REJECTED, State.DUPLICATE)
 
 
 def _step(event: StatusChanged) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
-from pathlib import Path
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from deltalake import DeltaTable
+import polars as pl
 
+from dataflows import tables
 from schemas.errors import State
 from schemas.events import STATUS, StatusChanged
 from schemas.fold import AssetState, fold_asset
@@ -19,23 +18,34 @@ from schemas.settings import Settings
 
 
 def rows(
-    settings: Settings, table: str, asset_ids: Collection[str] | None = None, **equal: str
-) -> list[dict[str, Any]]:
-    """A table's rows, of these assets or of all, filtered by equal columns; none while the table does not exist."""
-    uri = str(settings.below("tables", table))
-    if not Path(uri, "_delta_log").exists():
-        return []
-    wanted = None if asset_ids is None else pc.field("asset_id").isin(list(asset_ids))
-    for name, value in equal.items():
-        test = pc.field(name) == value
-        wanted = test if wanted is None else wanted & test
-    found: pa.Table = DeltaTable(uri).to_pyarrow_dataset().to_table(filter=wanted)
-    return found.to_pylist()
+    settings: Settings, table: str, asset_ids: Collection[str] | None = None, *, accepted: Collection[int] = (),
+    columns: Sequence[str] = (), as_of: datetime | None = None, **equal: str,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """A table's rows, of these assets or of all, filtered by equal columns; none while the table does not exist.
+
+    With `accepted` only rows of assets that were accepted then, in ms since 1970, which are found at once. Raises
+    ValueError where time travel does not reach back to `as_of`.
+    """
+    found = tables.scan(settings, table, as_of)
+    if asset_ids is not None:
+        found = found.filter(pl.col("asset_id").is_in(list(asset_ids)))
+    if accepted:
+        found = found.filter(tables.accepted_at(accepted))
+    found = found.filter(*(pl.col(name) == value for name, value in equal.items()))
+    try:
+        return found.select(columns or pl.all()).collect().to_dicts()
+    except OSError as error:
+        if as_of is None:
+            raise
+        raise ValueError(f"files of {table} of {as_of.isoformat()} are not there any more") from error
 
 
-def events(settings: Settings, asset_ids: Collection[str] | None = None) -> list[StatusChanged]:
+def events(
+    settings: Settings, asset_ids: Collection[str] | None = None, *, accepted: Collection[int] = (),
+    as_of: datetime | None = None,
+) -> list[StatusChanged]:  # fmt: skip
     """All status changes in the table."""
-    found = rows(settings, "events", asset_ids, type=STATUS)
+    found = rows(settings, "events", asset_ids, accepted=accepted, columns=["data"], as_of=as_of, type=STATUS)
     return [StatusChanged.model_validate_json(row["data"]) for row in found]
 
 
@@ -62,6 +72,9 @@ def last_rows(found: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return last
 
 
+RANK = ("state", "accepted_ms", "generation", "manifest_version")
+
+
 def _rank(row: dict[str, Any]) -> tuple[bool, int, int, int]:
     return row["state"] != State.REJECTED, row["accepted_ms"], row["generation"], row["manifest_version"]
 
@@ -71,10 +84,8 @@ HISTORY = ["stage", "step", "state", "code", "attempt", "duration_s", "cached", 
 
 def names(settings: Settings) -> dict[str, str]:
     """The file name of each asset in the table."""
-    return {
-        a: row["source"].rpartition("/")[2]
-        for a, row in last_rows(rows(settings, "assets", tenant=settings.tenant)).items()
-    }
+    found = rows(settings, "assets", columns=["asset_id", "source", *RANK], tenant=settings.tenant)
+    return {a: row["source"].rpartition("/")[2] for a, row in last_rows(found).items()}
 
 
 def named(settings: Settings, name: str) -> list[str]:

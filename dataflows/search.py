@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
+from dataflows.connections import opened_index
 from operators.models import registry
-from schemas.ports import Hit, VectorIndex
-from schemas.routing import Route, Routing, Task
+from schemas.ports import Filter, Hit, VectorIndex
+from schemas.routing import PROFILES, Route, Routing, Task
+from schemas.settings import Settings
+from sinks.words import terms
 
 MOMENTS = 50
-# what the words of an exact match add, at most, to the cosine of a moment
+# what it adds to the cosine of a moment that it holds every word of the query
 WORDS_WEIGHT = 0.3
 
 
@@ -19,8 +23,20 @@ class Ranked(Hit):
     """An asset's best moment; `score` is for ordering within one answer only."""
 
 
+async def find(settings: Settings, text: str, only: Filter, limit: int) -> list[Ranked]:
+    """`by_words` in the index of these settings."""
+    async with opened_index(settings) as index:
+        return await by_words(index, PROFILES["lite"], text, settings.tenant, only, limit)
+
+
+async def find_similar(settings: Settings, asset_id: str, only: Filter, limit: int) -> list[Ranked]:
+    """`like` in the index of these settings."""
+    async with opened_index(settings) as index:
+        return await like(index, PROFILES["lite"], asset_id, settings.tenant, only, limit)
+
+
 async def by_words(
-    index: VectorIndex, routing: Routing, text: str, tenant: str, kinds: Sequence[str], limit: int
+    index: VectorIndex, routing: Routing, text: str, tenant: str, only: Filter, limit: int
 ) -> list[Ranked]:
     """Assets whose words, pictures or speech are about the text, best first.
 
@@ -31,9 +47,9 @@ async def by_words(
     for space, route in routing.spaces(tenant).items():
         if route.query == Task.TEXT_EMBEDDING:
             vector = _encoded(routing.encoder_of(space), text)
-            hits += await index.search(space, vector, tenant=tenant, kinds=kinds, limit=MOMENTS)
-    words = await index.words(text, tenant=tenant, kinds=kinds, limit=MOMENTS)
-    return ranked(hits, words, limit)
+            hits += await index.search(space, vector, tenant=tenant, only=only, limit=MOMENTS)
+    words = await index.words(text, tenant=tenant, only=only, limit=MOMENTS)
+    return ranked(hits, words, terms(text), limit)
 
 
 def _encoded(route: Route, text: str) -> list[float]:
@@ -41,25 +57,30 @@ def _encoded(route: Route, text: str) -> list[float]:
     return [float(x) for x in np.asarray(vectors)[0]]
 
 
-def ranked(hits: Iterable[Hit], words: Sequence[Hit], limit: int) -> list[Ranked]:
-    """The best moment of each asset, with what exact words add."""
+def ranked(near: Iterable[Hit], found: Iterable[Hit], wanted: Collection[str], limit: int) -> list[Ranked]:
+    """The best moment of each asset, with what the wanted terms add that one of its moments holds.
+
+    They count by their share, which, unlike a BM25 score, does not depend on whatever else an index holds.
+    """
     best: dict[str, Hit] = {}
-    for hit in hits:
+    share: defaultdict[str, float] = defaultdict(float)
+    for hit in (*near, *(hit.model_copy(update={"score": 0.0}) for hit in found)):
         if hit.asset_id not in best or hit.score > best[hit.asset_id].score:
             best[hit.asset_id] = hit
-    top = max((hit.score for hit in words), default=0.0) or 1.0
-    bonus: dict[str, float] = {}
-    for hit in words:
-        best.setdefault(hit.asset_id, hit.model_copy(update={"score": 0.0}))
-        bonus[hit.asset_id] = max(bonus.get(hit.asset_id, 0.0), WORDS_WEIGHT * hit.score / top)
-    scored = [
-        Ranked(**{**hit.model_dump(), "score": round(hit.score + bonus.get(a, 0.0), 4)}) for a, hit in best.items()
-    ]
-    return sorted(scored, key=lambda hit: -hit.score)[:limit]
+        share[hit.asset_id] = max(share[hit.asset_id], _share(hit, frozenset(wanted)))
+    scored = []
+    for asset, hit in best.items():
+        score = round(hit.score + WORDS_WEIGHT * share[asset], 4)
+        scored.append(Ranked(**{**hit.model_dump(), "score": score}))
+    return sorted(scored, key=lambda hit: (-hit.score, hit.asset_id))[:limit]
+
+
+def _share(hit: Hit, wanted: frozenset[str]) -> float:
+    return len(wanted.intersection(terms(hit.words))) / len(wanted) if wanted else 0.0
 
 
 async def like(
-    index: VectorIndex, routing: Routing, asset_id: str, tenant: str, kinds: Sequence[str], limit: int
+    index: VectorIndex, routing: Routing, asset_id: str, tenant: str, only: Filter, limit: int
 ) -> list[Ranked]:
     """Assets with moments like this one's, from the first space in which it has vectors: pictures, then words."""
     spaces = sorted(routing.spaces(tenant).items(), key=lambda item: item[1].task != Task.IMAGE_EMBEDDING)
@@ -69,8 +90,8 @@ async def like(
             hits = [
                 hit
                 for vector in vectors[:MOMENTS]
-                for hit in await index.search(space, vector, tenant=tenant, kinds=kinds, limit=MOMENTS + limit)
+                for hit in await index.search(space, vector, tenant=tenant, only=only, limit=MOMENTS + limit)
                 if hit.asset_id != asset_id
             ]
-            return ranked(hits, [], limit)
+            return ranked(hits, (), (), limit)
     return []

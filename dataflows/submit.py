@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from schemas.errors import AssetError
 from schemas.events import IngestEvent, StatusChanged
 from schemas.fold import ENDED, fold
 from schemas.ids import job_id
+from schemas.ports import ObjectStore
 from schemas.settings import Settings
 from sources.fetch import validator_of
 from sources.folder import Submission, file_event, url_event, walk
@@ -28,25 +30,29 @@ def is_url(target: str) -> bool:
     return "://" in target
 
 
-def submission_of(settings: Settings, **fields: Any) -> Submission:
+def submission_of(settings: Settings, key: str = "", **fields: Any) -> Submission:
     """What all events of one call share. Raises ValueError for a pipeline that is not configured."""
     pipelines = settings.pipelines()
     if settings.pipeline not in pipelines:
         raise ValueError(f"no pipeline named {settings.pipeline!r}; there are {', '.join(sorted(pipelines))}")
-    return Submission(pipelines[settings.pipeline], settings.tenant, is_media_name, fields)
+    return Submission(pipelines[settings.pipeline], settings.tenant, is_media_name, key, fields)
 
 
 def events_of(settings: Settings, targets: Sequence[str], submission: Submission) -> Iterator[IngestEvent]:
-    """One event for each file or URL, in order; a folder gives its media files. Raises FileNotFoundError."""
+    """One event for each file or URL, in order; a folder gives its media files.
+
+    Raises FileNotFoundError, before the first one.
+    """
+    for target in targets:
+        if not is_url(target) and not os.path.lexists(target):
+            raise FileNotFoundError(target)
     for target in targets:
         if is_url(target):
             yield asyncio.run(_url_event(settings, target, submission))
         elif Path(target).is_dir():
             yield from (file_event(path, Path(target), submission) for path in walk(Path(target), submission.wanted))
-        elif Path(target).exists() or Path(target).is_symlink():
-            yield file_event(Path(target), Path(target).absolute().parent, submission)
         else:
-            raise FileNotFoundError(target)
+            yield file_event(Path(target), Path(target).absolute().parent, submission)
 
 
 async def _url_event(settings: Settings, url: str, submission: Submission) -> IngestEvent:
@@ -64,9 +70,9 @@ def left_out(targets: Sequence[str]) -> list[Path]:
     return [path for folder in folders for path in walk(folder, lambda name: not is_media_name(name))]
 
 
-async def as_next_try(settings: Settings, event: IngestEvent) -> IngestEvent:
+async def as_next_try(store: ObjectStore, event: IngestEvent) -> IngestEvent:
     """The event, or if its asset ended in a dead letter before, its replay: the same request, where it lies now."""
-    found = await letters(objects_of(settings), event.data.tenant, event.data.asset_id)
+    found = await letters(store, event.data.tenant, event.data.asset_id)
     mine = [letter for letter in found if letter.input and letter.input.payload_digest == event.data.payload_digest]
     return next_try(max(mine, key=lambda letter: letter.generation), event.data) if mine else event
 
@@ -102,10 +108,10 @@ def submit(settings: Settings, targets: Sequence[str], **fields: Any) -> list[In
 
 def sent(settings: Settings, found: Iterable[IngestEvent]) -> list[IngestEvent]:
     """The events as they were put into the inbox."""
-    events = list(found)
+    events, store = list(found), objects_of(settings)
 
     async def tried() -> list[IngestEvent]:
-        return [await as_next_try(settings, event) for event in events]
+        return [await as_next_try(store, event) for event in events]
 
     events = asyncio.run(tried())
     append(settings, events)

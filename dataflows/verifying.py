@@ -24,8 +24,9 @@ from schemas.asset import StepResult
 from schemas.base import Model
 from schemas.errors import AssetError
 from schemas.manifest import Manifest
+from schemas.ports import ObjectStore
 from schemas.settings import Settings
-from sinks.objects import OBJECTS, Objects
+from sinks.records import OBJECTS
 
 VERIFIED = ["code", "subject", "message"]
 HASHED_AT_ONCE = 4
@@ -71,7 +72,7 @@ async def verify(settings: Settings) -> Verified:
     )
 
 
-async def _manifests(settings: Settings, store: Objects, kept: Kept) -> list[Problem]:
+async def _manifests(settings: Settings, store: ObjectStore, kept: Kept) -> list[Problem]:
     """Reads every manifest; their numbers are whole from 1."""
     found, numbers = [], defaultdict[str, set[int]](set)
     async for key, data in records(store, "manifests"):
@@ -105,7 +106,7 @@ def _keep(settings: Settings, manifest: Manifest, kept: Kept) -> None:
     )  # fmt: skip
 
 
-async def _results(store: Objects, kept: Kept) -> list[Problem]:
+async def _results(store: ObjectStore, kept: Kept) -> list[Problem]:
     """Reads every recorded result; what it names has to be there too."""
     found = []
     async for key, data in records(store, RESULTS):
@@ -118,7 +119,7 @@ async def _results(store: Objects, kept: Kept) -> list[Problem]:
     return found
 
 
-async def hash_all(settings: Settings, store: Objects, kept: Kept) -> AsyncIterator[Problem | int]:
+async def hash_all(settings: Settings, store: ObjectStore, kept: Kept) -> AsyncIterator[Problem | int]:
     """Hashes every object that is there or should be, several at once: a problem, or the object's bytes."""
     there = {(key.split("/")[1], key.rpartition("/")[2]) for key in await store.keys(OBJECTS)}
     wanted = sorted(there | kept.named)
@@ -131,17 +132,17 @@ async def hash_all(settings: Settings, store: Objects, kept: Kept) -> AsyncItera
                 yield told
 
 
-async def _hash(settings: Settings, store: Objects, tenant: str, sha256: str) -> Problem | int:
+async def _hash(settings: Settings, store: ObjectStore, tenant: str, sha256: str) -> Problem | int:
     try:
         async with store.local(tenant, sha256, settings.below("scratch")) as path:
             digest, count = await asyncio.to_thread(digest_of, path)
     except (AssetError, OSError) as error:
-        code = "object_missing" if getattr(error, "code", "") == "object_missing" else "object_unreadable"
-        return problem(code, f"{tenant}/{sha256}")
+        known = {"object_missing": "object_missing", "object_damaged": "object_changed"}
+        return problem(known.get(getattr(error, "code", ""), "object_unreadable"), f"{tenant}/{sha256}")
     return count if digest == sha256 else problem("object_changed", f"{tenant}/{sha256}")
 
 
-async def left_over(settings: Settings, store: Objects) -> list[Problem]:
+async def left_over(settings: Settings, store: ObjectStore) -> list[Problem]:
     """What killed processes left, if it is older than a day."""
     before = time.time() - DAY_S
     scratch, published = settings.below("scratch"), settings.below("published")
@@ -150,6 +151,6 @@ async def left_over(settings: Settings, store: Objects) -> list[Problem]:
     return [problem("left_over", name) for name in (*stale, *await store.left(DAY_S))]
 
 
-async def unfinished(store: Objects) -> Iterable[Problem]:
+async def unfinished(store: ObjectStore) -> Iterable[Problem]:
     """Deletions that a crash cut short."""
     return [problem("deletion_unfinished", Path(key).stem) for key in await store.keys(PLANS)]

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import lancedb
-import pyarrow as pa
-import pyarrow.compute as pc
-from deltalake import DeltaTable
+import polars as pl
 
+from dataflows.connections import opened_index
 from dataflows.problems import Kept, Problem, Version, digest_of, problem
+from dataflows.tables import scan
 from schemas.errors import State
 from schemas.events import PUBLICATION
 from schemas.settings import Settings
@@ -31,26 +30,13 @@ COLUMNS = {
 
 async def index(settings: Settings, kept: Kept) -> list[Problem]:
     """Each current manifest's moments are in a space and among the words, and no others."""
-    vectors, words = await _entries(settings)
+    async with opened_index(settings) as held:
+        vectors, words = await held.entries()
     wanted = {entry: v.asset_id for v in kept.current().values() for entry in v.index}
     there = vectors.keys() & words.keys()
     missing = {asset for entry, asset in wanted.items() if entry not in there}
     extra = {asset for entry, asset in (vectors | words).items() if entry not in wanted}
     return [problem("index_missing", a) for a in sorted(missing)] + [problem("index_extra", a) for a in sorted(extra)]
-
-
-async def _entries(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
-    """The index's entries, id -> asset: those with vectors in all spaces, and those with words."""
-    found: tuple[dict[str, str], dict[str, str]] = {}, {}
-    if not settings.below("index").exists():
-        return found
-    connection = await lancedb.connect_async(str(settings.below("index")))
-    for name in (await connection.list_tables()).tables:
-        table = await connection.open_table(name)
-        rows = await table.query().select(["id", "asset_id"]).to_arrow()
-        kind = 0 if "vector" in (await table.schema()).names else 1
-        found[kind].update(zip(rows["id"].to_pylist(), rows["asset_id"].to_pylist(), strict=True))
-    return found
 
 
 def tables(settings: Settings, kept: Kept) -> tuple[int, list[Problem]]:
@@ -59,35 +45,28 @@ def tables(settings: Settings, kept: Kept) -> tuple[int, list[Problem]]:
     problems = [p for name, rows in found.items() for p in (*doubled(name, rows), *buried(name, rows, kept))]
     checks = {"assets": _assets, "variants": _variants, "lineage": _lineage, "steps": _steps}
     for name, check in checks.items():
-        problems += check(found[name].to_pylist(), kept)
+        problems += check(found[name].to_dicts(), kept)
     problems += _receipts(settings, found["events"], kept)
-    return sum(rows.num_rows for rows in found.values()), problems
+    return sum(rows.height for rows in found.values()), problems
 
 
-def _rows(settings: Settings, name: str) -> pa.Table:
-    path, columns = settings.below("tables", name), ["row_id", "asset_id", *COLUMNS[name]]
-    if not (path / "_delta_log").exists():
-        return pa.table({column: pa.array([], pa.string()) for column in columns})
-    receipts = pc.field("type") == PUBLICATION
-    rows = DeltaTable(str(path)).to_pyarrow_dataset()
-    table: pa.Table = rows.to_table(columns=[c for c in columns if c != "data"])
+def _rows(settings: Settings, name: str) -> pl.DataFrame:
+    found = scan(settings, name).select("row_id", "asset_id", *COLUMNS[name])
     if name == "events":
-        data = rows.to_table(columns=["row_id", "data"], filter=receipts)
-        table = table.join(data, "row_id", join_type="left outer") if data.num_rows else table
-    return table
+        found = found.with_columns(pl.when(type=PUBLICATION).then("data").alias("data"))
+    return found.collect()
 
 
-def doubled(name: str, rows: pa.Table) -> list[Problem]:
+def doubled(name: str, rows: pl.DataFrame) -> list[Problem]:
     """Rows whose id is there more than once."""
-    counts = pc.value_counts(rows["row_id"])
-    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
+    twice = rows.filter(pl.col("row_id").is_duplicated())["row_id"].unique(maintain_order=True)
     return [problem("row_doubled", f"{name} {row_id}") for row_id in twice]
 
 
-def buried(name: str, rows: pa.Table, kept: Kept) -> list[Problem]:
+def buried(name: str, rows: pl.DataFrame, kept: Kept) -> list[Problem]:
     """Rows of deleted assets."""
-    gone = rows.filter(pc.is_in(rows["asset_id"], pa.array(list(kept.tombstones.assets), pa.string())))
-    assets = {row["asset_id"] for row in gone.to_pylist() if kept.tombstones.cover_row(row)}
+    gone = rows.filter(pl.col("asset_id").is_in(list(kept.tombstones.assets)))
+    assets = {row["asset_id"] for row in gone.to_dicts() if kept.tombstones.cover_row(row)}
     return [problem("deletion_unfinished", a, f"table {name}") for a in sorted(assets)]
 
 
@@ -136,9 +115,9 @@ def _extra(name: str, rows: list[dict[str, Any]], wanted: set[str]) -> list[Prob
     return [problem("row_extra", a, f"table {name}") for a in sorted(assets)]
 
 
-def _receipts(settings: Settings, events: pa.Table, kept: Kept) -> Iterator[Problem]:
+def _receipts(settings: Settings, events: pl.DataFrame, kept: Kept) -> Iterator[Problem]:
     """Every receipt of the folder channel has its folder."""
-    for row in events.filter(pc.equal(events["type"], PUBLICATION)).to_pylist():
+    for row in events.filter(type=PUBLICATION).to_dicts():
         receipt = json.loads(row["data"])
         place = receipt["tenant"], receipt["asset_id"], f"v{receipt['manifest_version']}"
         published = (receipt["asset_id"], receipt["manifest_version"]) in kept.versions

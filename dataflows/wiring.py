@@ -108,8 +108,9 @@ def write_tables(settings: Settings, rows: KeyedStream[Row], tombstones: Tombsto
     """Each row into its table, less those of deleted assets: a snapshot may hold some too."""
     for name, model in TABLES.items():
         sink = DeltaSink(
-            table_uri(settings, name), arrow_schema(model), table_options(settings), drop=tombstones.cover_row
-        )
+            table_uri(settings, name), arrow_schema(model), table_options(settings), patience_s=settings.patience,
+            drop=tombstones.cover_row,
+        )  # fmt: skip
         op.output(f"{name}_table", _of_table(name, rows), sink)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import Field
 
@@ -24,8 +26,29 @@ class Kind(StrEnum):
     TEMPLATE = "template"
 
 
+class ObjectKind(StrEnum):
+    """What a stored file is for; decides its storage class and which lifecycle rules a bucket has for it."""
+
+    ORIGINAL = "original"
+    RENDITION = "rendition"
+    PREVIEW = "preview"
+
+    @classmethod
+    def of(cls, role: str) -> ObjectKind:
+        """Of a step's output by its role. Parts and models' inputs are kept as the renditions that they end in."""
+        return cls.PREVIEW if role in _PREVIEWS else cls.ORIGINAL if role == "original" else cls.RENDITION
+
+
+_PREVIEWS = frozenset({"poster", "preview", "storyboard", "storyboard-map", "waveform"})
+_STORED = re.compile(r"object:sha256:([0-9a-f]{64})(/.*)?")
+
+
 class Source(Model):
-    """Where the bytes come from: `uri` is file: or http(s):; `root` is the folder a file must lie in."""
+    """Where the bytes come from.
+
+    `uri` is an http(s) URL, or `object:sha256:<digest in hex>/<file name>` of an object that lies in the tenant's store
+    already. Embedded it may be a file: URL, too; `root` is the folder that such a file must lie in.
+    """
 
     uri: str = Field(max_length=16384)
     name: str = Field(max_length=1024)
@@ -33,10 +56,22 @@ class Source(Model):
     sha256: str = ""
     validator: str = ""
 
+    @classmethod
+    def of_object(cls, sha256: str, name: str) -> Source:
+        """An object that lies in the tenant's store."""
+        return cls(uri=f"object:sha256:{sha256}/{quote(name, safe='')}", name=name, sha256=sha256)
+
+    @property
+    def stored(self) -> str:
+        """The digest of the object in the tenant's store that the source is, or ""."""
+        found = _STORED.fullmatch(self.uri)
+        return found[1] if found else ""
+
     @property
     def identity(self) -> str:
         """The content's digest where it is known, else the address with its validator (ETag or Last-Modified)."""
-        return f"sha256:{self.sha256}" if self.sha256 else f"{self.uri}#{self.validator}"
+        known = self.sha256 or self.stored
+        return f"sha256:{known}" if known else f"{self.uri}#{self.validator}"
 
 
 class Declared(Model):
@@ -73,7 +108,7 @@ class IngestRequest(Model):
     parents: tuple[str, ...] = ()
     pipeline: str = "default"
     replay_of: str = ""
-    generation: int = Field(default=0, ge=0)
+    generation: int = Field(default=0, ge=0, lt=2**31)
 
     @property
     def asset_id(self) -> str:

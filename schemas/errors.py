@@ -79,6 +79,9 @@ CODES: dict[str, Code] = {
     "channel_unavailable": Code(_F, True, "The publication channel did not answer; replay when it is back."),
     "unknown_channel": Code(_F, False, "The pipeline names a channel that is not configured; `describe` lists them."),
     "object_missing": Code(_F, False, "An object that a result names is gone; run `verify`, then submit again."),
+    "object_damaged": Code(
+        _F, False, "An object's bytes are not those that its digest names; run `verify`, then submit again."
+    ),
     "deleted": Code(_R, False, "The asset was deleted; submit it under a new idempotency key."),
     "internal": Code(_F, True, "An unexpected error; the dead letter has its traceback. Replay after a fix."),
     # notes on steps that completed or were skipped; never an asset's end

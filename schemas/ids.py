@@ -5,13 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 from zlib import crc32
 
 from schemas.base import canonical_json
 
 NAMESPACE = UUID("6f1c6f0e-0d0b-5a38-9d5c-0f3d5b8c7a11")
 SHARDS = 128
+
+_NAMESPACE = NAMESPACE.bytes
+# the digit that holds RFC 9562's variant, by the hash's own
+_VARIANT = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
+
+
+def _uuid5(name: str) -> str:
+    """The text of `uuid.uuid5` under our namespace in a third of its time: every message asks for an asset's id."""
+    h = hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
 
 
 def digest(*parts: Any) -> str:
@@ -21,17 +31,17 @@ def digest(*parts: Any) -> str:
 
 def asset_id(tenant: str, idempotency_key: str) -> str:
     """UUIDv5 of tenant and idempotency key."""
-    return str(uuid5(NAMESPACE, f"asset\0{tenant}\0{idempotency_key}"))
+    return _uuid5(f"asset\0{tenant}\0{idempotency_key}")
 
 
 def job_id(asset: str, pipeline_fingerprint: str) -> str:
     """UUIDv5 of one processing of an asset under one version of a pipeline."""
-    return str(uuid5(NAMESPACE, f"job\0{asset}\0{pipeline_fingerprint}"))
+    return _uuid5(f"job\0{asset}\0{pipeline_fingerprint}")
 
 
 def event_id(*parts: Any) -> str:
     """UUIDv5 of an event's kind and what makes it unique."""
-    return str(uuid5(NAMESPACE, "event\0" + digest(*parts)))
+    return _uuid5("event\0" + digest(*parts))
 
 
 def result_id(tenant: str, inputs: Sequence[str], stage: str, step: str, version: str, params: dict[str, Any]) -> str:
@@ -41,7 +51,7 @@ def result_id(tenant: str, inputs: Sequence[str], stage: str, step: str, version
 
 def index_id(asset: str, space: str, moment: str) -> str:
     """UUIDv5 of an asset's moment (a time range, a page, or "") in a vector space."""
-    return str(uuid5(NAMESPACE, f"index\0{asset}\0{space}\0{moment}"))
+    return _uuid5(f"index\0{asset}\0{space}\0{moment}")
 
 
 def row_id(accepted_ms: int, table: str, *parts: Any) -> str:

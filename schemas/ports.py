@@ -7,40 +7,61 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from schemas.asset import Ref
+from schemas.asset import ObjectKind, Ref
 from schemas.base import Model
 from schemas.events import Publication
 
 
 class ObjectStore(Protocol):
-    """Objects by content digest within a tenant, and small records that the first writer wins."""
+    """Objects by content digest within a tenant, and small records that the first writer wins.
 
-    async def add_file(self, tenant: str, path: Path, media_type: str) -> Ref:
+    An object's kind decides its storage class and lifecycle, where the store has such; the first writer's stands.
+    """
+
+    async def add_file(self, tenant: str, path: Path, media_type: str, kind: ObjectKind = ObjectKind.RENDITION) -> Ref:
         """Stores a file under its SHA-256; storing it again changes nothing. Raises store_unavailable."""
 
-    async def add_bytes(self, tenant: str, data: bytes, media_type: str) -> Ref:
+    async def add_bytes(
+        self, tenant: str, data: bytes, media_type: str, kind: ObjectKind = ObjectKind.RENDITION
+    ) -> Ref:
         """The same for bytes in memory."""
 
-    async def add_stream(self, tenant: str, chunks: AsyncIterable[bytes], media_type: str, limit: int) -> Ref:
+    async def add_stream(
+        self,
+        tenant: str,
+        chunks: AsyncIterable[bytes],
+        media_type: str,
+        limit: int,
+        kind: ObjectKind = ObjectKind.RENDITION,
+    ) -> Ref:
         """The same for a stream of unknown length; nothing stays on an error. Raises too_large, empty_file."""
 
     def local(self, tenant: str, sha256: str, scratch: Path) -> AbstractAsyncContextManager[Path]:
-        """The object as a local file to read, for as long as the context lasts. Raises object_missing."""
+        """The object as a local file to read, for as long as the context lasts. Raises object_missing.
+
+        Where the bytes have to travel, also object_damaged and scratch_full.
+        """
 
     async def read(self, tenant: str, sha256: str) -> bytes:
-        """The object's bytes. Raises object_missing."""
+        """The object's bytes. Raises object_missing, object_damaged."""
 
     async def exists(self, tenant: str, sha256: str) -> bool:
         """Whether the object is there."""
 
+    async def size(self, tenant: str, sha256: str) -> int | None:
+        """The object's size in bytes, None if it is not there."""
+
     async def archive(self, tenant: str, sha256: str) -> None:
-        """Moves an object to the archive's storage class; it is read as before."""
+        """Moves an object to the archive's storage class; it is read as before. Raises object_missing."""
 
     async def remove(self, tenant: str, sha256: str) -> None:
         """Removes an object; one that is not there is no error."""
 
     def url(self, tenant: str, sha256: str) -> str:
         """The object's stable URL."""
+
+    async def signed_url(self, tenant: str, sha256: str, seconds: int) -> str:
+        """A URL that gives the object to whoever has it, for so many seconds."""
 
     async def create(self, key: str, data: bytes) -> bytes:
         """Creates a record only if absent, and returns the one that stands: the first."""
@@ -53,6 +74,12 @@ class ObjectStore(Protocol):
 
     async def delete(self, key: str) -> None:
         """Deletes a record; one that is not there is no error."""
+
+    async def sweep(self, older_s: float = 86_400.0) -> int:
+        """Removes what killed writers left more than `older_s` seconds ago; returns how many things it was."""
+
+    async def left(self, older_s: float = 86_400.0) -> list[str]:
+        """The names of what `sweep` would remove."""
 
 
 class IndexEntry(Model):
@@ -75,6 +102,22 @@ class IndexEntry(Model):
     text: str = ""
     vector: tuple[float, ...]
 
+    @property
+    def words(self) -> str:
+        """All that a search by words reads."""
+        return "\n".join((self.title, *self.tags, self.text))
+
+
+class Filter(Model):
+    """Which entries a query may find: of any of these kinds, with all of these tags, in this language ("" is any)."""
+
+    kinds: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    language: str = ""
+
+
+EVERYTHING = Filter()
+
 
 class Hit(Model):
     """One search result; `score` is higher for better and comparable within one vector space only."""
@@ -82,6 +125,7 @@ class Hit(Model):
     asset_id: str
     kind: str
     title: str
+    tags: tuple[str, ...] = ()
     moment: str
     start_s: float | None = None
     end_s: float | None = None
@@ -90,29 +134,58 @@ class Hit(Model):
     score: float
     space: str
 
+    @property
+    def words(self) -> str:
+        """All that a search by words reads."""
+        return "\n".join((self.title, *self.tags, self.text))
+
 
 class VectorIndex(Protocol):
-    """Vectors and filters by vector space; a query names one space and never mixes two."""
+    """Vectors and filters by vector space; a query names one space and never mixes two.
+
+    For use from one event loop. Every method raises index_unavailable while the index cannot be reached.
+    """
 
     async def put(self, space: str, entries: Sequence[IndexEntry]) -> None:
-        """Upserts by id. Raises index_unavailable."""
+        """Upserts by id, all of them or it raises. ValueError if the vectors' lengths are not the space's."""
 
     async def search(
-        self, space: str, vector: Sequence[float], *, tenant: str, kinds: Sequence[str] = (), limit: int = 10
+        self, space: str, vector: Sequence[float], *, tenant: str, only: Filter = EVERYTHING, limit: int = 10
     ) -> list[Hit]:
         """Nearest moments by cosine, best first; empty for an unknown space."""
 
-    async def words(self, text: str, *, tenant: str, kinds: Sequence[str] = (), limit: int = 10) -> list[Hit]:
+    async def words(self, text: str, *, tenant: str, only: Filter = EVERYTHING, limit: int = 10) -> list[Hit]:
         """Moments whose text, title or tags hold the words, by BM25, best first."""
 
     async def vectors(self, space: str, asset_id: str, tenant: str) -> list[list[float]]:
-        """The asset's vectors in a space, [n, dimension]."""
+        """The asset's vectors in a space, [n, dimension], in order of time or page."""
 
     async def retire(self, asset_id: str, tenant: str, keep: Sequence[str]) -> None:
-        """Removes the asset's entries whose ids are not in `keep`, in every space."""
+        """Removes the asset's entries whose ids are not in `keep`, in every space.
+
+        index_unavailable where one of `keep` is not there: the index was replaced meanwhile, so they are put again.
+        """
 
     async def spaces(self) -> list[str]:
-        """The spaces that have entries."""
+        """The spaces of the index, sorted; one that is named may have no entries any more."""
+
+    async def entries(self) -> tuple[dict[str, str], dict[str, str]]:
+        """All entries of all tenants, id -> asset: those that vectors find, and those that words find."""
+
+    async def purge(self) -> None:
+        """Takes what was retired off the disk now, where that is not the server's own affair."""
+
+    async def rebuild(self) -> VectorIndex:
+        """An empty index beside this one, which nobody sees until `adopt`. What a killed rebuild left is removed."""
+
+    async def adopt(self, rebuilt: VectorIndex) -> None:
+        """Everyone who uses this index reads and writes the rebuilt one from now on."""
+
+    async def prune(self) -> None:
+        """Removes the index that was replaced."""
+
+    async def close(self) -> None:
+        """Ends connections; the next call makes new ones."""
 
 
 class Bundle(Model):

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.asset import ObjectKind
 from schemas.pipelines import Pipeline
 
 
@@ -31,13 +32,25 @@ class Settings(BaseSettings):
     s3_region: str = "us-east-1"
     s3_access_key: str = ""
     s3_secret_key: SecretStr = SecretStr("")
+    # storage classes by kind of object, where not the bucket's own; of archived originals; whether the service has tags
+    s3_storage_classes: dict[ObjectKind, str] = {}
+    s3_archive_class: str = "STANDARD_IA"
+    s3_tags: bool = True
+    # what URLs of stored objects begin with, where not the store's own
+    public_url: str = Field(default="", pattern=r"^(https?://.+)?$")
     weaviate_key: SecretStr = SecretStr("")
+    # how many tenants of a collection one process keeps active; each holds about 12 of the server's file handles
+    index_active_tenants: int = Field(default=1000, ge=1)
+    # small organisations, by patterns of their names, which share a few of the index's tenants; `reindex` on a change
+    index_shared_tenants: tuple[str, ...] = ()
     # handed to librdkafka as they are: security.protocol, sasl.username, ssl.ca.location, …
     kafka_options: dict[str, SecretStr] = {}
     topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")
     partitions: int = Field(default=12, ge=1)
     replication: int = Field(default=1, ge=1)
     retention_h: int = Field(default=168, ge=1)
+    # how far the tables' time travel reaches back, once `tables maintain` has removed what is older
+    vacuum_h: int = Field(default=168, ge=24)
     # which of a flow's processes this is; each reads the partitions p with p % processes == process
     process: int = Field(default=0, ge=0)
     processes: int = Field(default=1, ge=1)

@@ -1,15 +1,19 @@
-"""Streams of bytes in blocks, measured and hashed as they pass."""
+"""Streams of bytes in blocks, measured and hashed as they pass, and work on them that runs ahead."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 from schemas.errors import AssetError
 
 BLOCK = 2**20
+
+T = TypeVar("T")
 
 
 class Seen:
@@ -50,3 +54,33 @@ async def coalesced(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
             held.clear()
     if held:
         yield bytes(held)
+
+
+async def in_parts(blocks: AsyncIterable[bytes], size: int) -> AsyncIterator[bytes]:
+    """The same bytes in parts of exactly `size` but the last."""
+    held = bytearray()
+    async for block in blocks:
+        held += block
+        while len(held) >= size:
+            yield bytes(held[:size])
+            del held[:size]
+    if held:
+        yield bytes(held)
+
+
+async def in_order(jobs: AsyncIterable[Coroutine[Any, Any, T]], at_once: int) -> AsyncIterator[T]:
+    """The jobs' results in their order while at most `at_once` run; none runs on after an error or an early end."""
+    running: deque[asyncio.Task[T]] = deque()
+    try:
+        async for job in jobs:
+            running.append(asyncio.create_task(job))
+            if len(running) == at_once:
+                yield await running[0]
+                running.popleft()
+        while running:
+            yield await running[0]
+            running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

@@ -1,8 +1,7 @@
-"""The object store: objects by content digest, and small records that the first writer wins.
+"""The embedded object store: objects by content digest, and small records that the first writer wins.
 
-Keys: `objects/{tenant}/{sha[:2]}/{sha}`, `tmp/…` for what is still being written, and whatever keys callers
-choose for records. The archive is a storage class; in a folder, which has none, it is `archive/…`, and a link
-leads there from the object's key.
+Keys as in `sinks.records`. The archive is a storage class; in a folder, which has none, it is `archive/…`, and a
+link leads there from the object's key.
 
 Guarantee: an object or record is visible whole or not at all, after kill -9 too; what a killed process leaves
 is hidden and `sweep` removes it. Storing twice is storing once. Every error of the store is
@@ -16,56 +15,60 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
-from schemas.asset import Ref
+from schemas.asset import ObjectKind, Ref
 from schemas.errors import AssetError
 from sinks.blocks import BLOCK, Seen, coalesced, file_blocks
+from sinks.records import OBJECTS, TEMPORARY, Records, object_key, store_errors
 
 PART = 8 * 2**20
-OBJECTS, ARCHIVE, TEMPORARY = "objects", "archive", "tmp"
+ARCHIVE = "archive"
 
-_TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_COMPONENT = re.compile(r"(?!\.)[A-Za-z0-9._=@+:-]{1,200}")
 _PART_FILE = re.compile(r".+#\d+")
 
 
-class Objects:
-    """An `ObjectStore` at a URL that obstore knows (`file:///folder`, `memory:///`).
+class Objects(Records):
+    """An `ObjectStore` in a folder (`file:///folder`) or in memory (`memory:///`), without storage classes or tags.
 
     `public_base` is what URLs of objects begin with; without it they begin with the store's own URL.
-    `archive_class` is the storage class of archived objects, one that is read without being restored first.
     """
 
-    def __init__(self, url: str, public_base: str | None = None, archive_class: str = "STANDARD_IA") -> None:
-        self._store = from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
-        self._root = Path(str(self._store.prefix)) if isinstance(self._store, LocalStore) else None
-        self._base = (public_base or url).removesuffix("/")
-        self._archive_class = archive_class
+    def __init__(self, url: str, public_base: str = "") -> None:
+        store = from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
+        super().__init__(store, public_base or url)
+        self._root = Path(str(store.prefix)) if isinstance(store, LocalStore) else None
 
-    async def add_file(self, tenant: str, path: Path, media_type: str) -> Ref:
+    async def add_file(self, tenant: str, path: Path, media_type: str, kind: ObjectKind = ObjectKind.RENDITION) -> Ref:
         """Stores a file under its SHA-256; storing it again changes nothing. Raises store_unavailable."""
         return await self._add(tenant, file_blocks(path), media_type)
 
-    async def add_bytes(self, tenant: str, data: bytes, media_type: str) -> Ref:
+    async def add_bytes(
+        self, tenant: str, data: bytes, media_type: str, kind: ObjectKind = ObjectKind.RENDITION
+    ) -> Ref:
         """The same for bytes in memory."""
         sha256 = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
         if not await self.exists(tenant, sha256):
-            key, attributes = _object_key(tenant, sha256), self._attributes(media_type)
-            with _store_errors("write"):
+            key, attributes = object_key(tenant, sha256), self._attributes(media_type)
+            with store_errors("write"):
                 await obstore.put_async(self._store, key, data, attributes=attributes, use_multipart=False)
         return Ref(sha256=sha256, bytes=len(data), media_type=media_type)
 
-    async def add_stream(self, tenant: str, chunks: AsyncIterable[bytes], media_type: str, limit: int) -> Ref:
+    async def add_stream(
+        self,
+        tenant: str,
+        chunks: AsyncIterable[bytes],
+        media_type: str,
+        limit: int,
+        kind: ObjectKind = ObjectKind.RENDITION,
+    ) -> Ref:
         """The same for a stream; an error leaves nothing. Raises too_large above `limit`, empty_file."""
         try:
             return await self._add(tenant, coalesced(chunks), media_type, limit)
@@ -76,9 +79,9 @@ class Objects:
     async def _add(self, tenant: str, blocks: AsyncIterator[bytes], media_type: str, limit: int | None = None) -> Ref:
         """Written under a temporary key, since the digest is known only at the end; then moved into place."""
         seen, temporary = Seen(limit), f"{TEMPORARY}/{uuid4().hex}"
-        _object_key(tenant, seen.sha256)  # refuses a bad tenant before anything is written
+        object_key(tenant, seen.sha256)  # refuses a bad tenant before anything is written
         try:
-            with _store_errors("write"):
+            with store_errors("write"):
                 await self._write(temporary, seen.passing(blocks), self._attributes(media_type))
             if limit is not None and not seen.bytes:
                 raise AssetError("empty_file")
@@ -93,8 +96,8 @@ class Objects:
         """Two writers of the same content may both move it: the bytes are equal, so either may stand."""
         if await self.exists(tenant, sha256):
             return await self._drop(temporary)
-        with _store_errors("move"):
-            await obstore.rename_async(self._store, temporary, _object_key(tenant, sha256), overwrite=True)
+        with store_errors("move"):
+            await obstore.rename_async(self._store, temporary, object_key(tenant, sha256), overwrite=True)
 
     async def _write(self, key: str, blocks: AsyncIterable[Any], attributes: Any) -> None:
         writer = obstore.open_writer_async(self._store, key, attributes=attributes, buffer_size=PART, max_concurrency=2)
@@ -121,77 +124,31 @@ class Objects:
             path.unlink(missing_ok=True)
 
     async def _download(self, key: str, path: Path) -> None:
-        with _store_errors("read"), path.open("wb") as file:
+        with store_errors("read"), path.open("wb") as file:
             async for chunk in (await obstore.get_async(self._store, key)).stream(min_chunk_size=BLOCK):
                 await asyncio.to_thread(file.write, chunk)
-
-    async def read(self, tenant: str, sha256: str) -> bytes:
-        """The object's bytes. Raises object_missing."""
-        data = await self._get(_object_key(tenant, sha256))
-        if data is None:
-            raise AssetError("object_missing", sha256)
-        return data
-
-    async def exists(self, tenant: str, sha256: str) -> bool:
-        """Whether the object is there."""
-        with _store_errors("look up"), suppress(FileNotFoundError):
-            await obstore.head_async(self._store, _object_key(tenant, sha256))
-            return True
-        return False
 
     async def _there(self, tenant: str, sha256: str) -> str:
         if not await self.exists(tenant, sha256):
             raise AssetError("object_missing", sha256)
-        return _object_key(tenant, sha256)
+        return object_key(tenant, sha256)
 
     async def archive(self, tenant: str, sha256: str) -> None:
-        """Moves an object to the archive's storage class; it is read as before. Raises object_missing."""
+        """Moves an object to the folder's archive; it is read as before. Raises object_missing."""
         key = await self._there(tenant, sha256)
-        with _store_errors("archive"):
-            if self._root:
+        if self._root:
+            with store_errors("archive"):
                 await asyncio.to_thread(_archive_file, self._root, key)
-                return
-            found = await obstore.get_async(self._store, key)
-            attributes = found.attributes | {"Storage-Class": self._archive_class}
-            await self._write(key, found.stream(min_chunk_size=BLOCK), attributes)
 
     async def remove(self, tenant: str, sha256: str) -> None:
         """Removes an object; one that is not there is no error."""
-        key = _object_key(tenant, sha256)
-        await self._drop(key)
+        await super().remove(tenant, sha256)
         if self._root:
-            await self._drop(_archive_key(key))
+            await self._drop(_archive_key(object_key(tenant, sha256)))
 
-    def url(self, tenant: str, sha256: str) -> str:
-        """The object's stable URL: the public base and the key."""
-        return f"{self._base}/{_object_key(tenant, sha256)}"
-
-    async def create(self, key: str, data: bytes) -> bytes:
-        """Creates a record only if absent, and returns the one that stands: the first."""
-        _record_key(key)
-        for _ in range(8):
-            with _store_errors("create"), suppress(AlreadyExistsError):
-                await obstore.put_async(self._store, key, data, mode="create", use_multipart=False)
-                return data
-            if (standing := await self._get(key)) is not None:
-                return standing
-        raise AssetError("store_unavailable", "a record was created and deleted again and again")
-
-    async def get(self, key: str) -> bytes | None:
-        """The record, or None."""
-        return await self._get(_record_key(key))
-
-    async def keys(self, prefix: str) -> list[str]:
-        """Keys of the records below a prefix (a whole path component, with or without its slash), sorted."""
-        found: list[str] = []
-        with _store_errors("list"):
-            async for batch in obstore.list(self._store, prefix=_record_key(prefix.rstrip("/"))):
-                found += [meta["path"] for meta in batch]
-        return sorted(found)
-
-    async def delete(self, key: str) -> None:
-        """Deletes a record; one that is not there is no error."""
-        await self._drop(_record_key(key))
+    async def signed_url(self, tenant: str, sha256: str, seconds: int) -> str:
+        """The stable URL: whoever reaches the folder needs no signature."""
+        return self.url(tenant, sha256)
 
     async def sweep(self, older_s: float = 86_400.0) -> int:
         """Removes what killed writers left more than `older_s` seconds ago; returns how many files it was."""
@@ -208,30 +165,12 @@ class Objects:
         return [*keys, *(part.name for part in parts)]
 
     async def _left(self, older_s: float) -> tuple[list[str], list[Path]]:
-        before, keys = time.time() - older_s, []
-        with _store_errors("list"):
-            async for batch in obstore.list(self._store, prefix=TEMPORARY):
-                keys += [meta["path"] for meta in batch if meta["last_modified"].timestamp() < before]
+        before, keys = time.time() - older_s, await self._staged(older_s)
         return keys, await asyncio.to_thread(_left_parts, self._root, before) if self._root else []
 
-    async def _get(self, key: str) -> bytes | None:
-        with _store_errors("read"), suppress(FileNotFoundError):
-            return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
-        return None
 
-    async def _drop(self, key: str) -> None:
-        with _store_errors("delete"), suppress(FileNotFoundError):
-            await obstore.delete_async(self._store, key)
-
-
-def _object_key(tenant: str, sha256: str) -> str:
-    if not _TENANT.fullmatch(tenant) or not _SHA256.fullmatch(sha256):
-        raise ValueError(f"not a tenant and a SHA-256: {tenant!r}, {sha256!r}")
-    return f"{OBJECTS}/{tenant}/{sha256[:2]}/{sha256}"
-
-
-def _archive_key(object_key: str) -> str:
-    return ARCHIVE + object_key.removeprefix(OBJECTS)
+def _archive_key(key: str) -> str:
+    return ARCHIVE + key.removeprefix(OBJECTS)
 
 
 def _archive_file(root: Path, key: str) -> None:
@@ -246,23 +185,6 @@ def _archive_file(root: Path, key: str) -> None:
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(os.path.relpath(archived, path.parent))
     link.replace(path)
-
-
-def _record_key(key: str) -> str:
-    if not all(_COMPONENT.fullmatch(part) for part in key.split("/")):
-        raise ValueError(f"not a record key: {key!r}")
-    return key
-
-
-@contextmanager
-def _store_errors(what: str) -> Iterator[None]:
-    """Turns the store's errors into store_unavailable, with the cause only: they name absolute paths."""
-    try:
-        yield
-    except (BaseError, OSError) as error:
-        number = re.search(r"os error (\d+)", str(error))
-        cause = os.strerror(int(number[1])) if number else type(error).__name__
-        raise AssetError("store_unavailable", f"cannot {what}: {cause}") from error
 
 
 def _left_parts(root: Path, before: float) -> list[Path]:

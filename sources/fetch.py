@@ -23,11 +23,11 @@ BLOCK = 2**20
 async def open_source(source: Source, limit: int, policy: FetchPolicy) -> AsyncGenerator[bytes, None]:
     """The source's bytes, at most `limit`; the caller compares their digest with `source.sha256`.
 
-    Raises source_missing, source_changed, path_outside_input, too_large; for URLs also url_scheme,
+    Raises source_missing, source_changed, path_outside_input, too_large, url_scheme; for URLs also
     url_forbidden_address, url_redirects, url_status, url_unreachable, url_timeout. A file that grew or was
     replaced is seen only at the end: nothing may be kept of a stream that raised.
     """
-    local = source.uri.startswith("file:")
+    local = source.uri.startswith("file:") and policy.files
     async with aclosing(_file(source, limit) if local else open_url(source, limit, policy)) as chunks:
         async for chunk in chunks:
             yield chunk

@@ -21,11 +21,15 @@ NAME_CHARACTERS, KEY_CHARACTERS = 200, 1024
 
 @dataclass(frozen=True)
 class Submission:
-    """What all requests of one submission share; `wanted` says by its name whether a folder's file is taken."""
+    """What all requests of one submission share; `wanted` says by its name whether a folder's file is taken.
+
+    `key` is the idempotency key where it is not the default one, which only a single request can have.
+    """
 
     pipeline: Pipeline
     tenant: str = "default"
     wanted: Callable[[str], bool] = lambda _name: True
+    key: str = ""
     fields: dict[str, Any] = field(default_factory=dict)
 
 
@@ -90,6 +94,7 @@ def event_for(source: Source, key: str, submission: Submission, time: datetime) 
 
     The time belongs to the id since rows of the event are found again by it.
     """
+    key = submission.key or key
     short = key if len(key) <= KEY_CHARACTERS else ids.digest("key", key)
     request = IngestRequest(
         tenant=submission.tenant, source=source, idempotency_key=short, pipeline=submission.pipeline.name,

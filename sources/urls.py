@@ -25,12 +25,14 @@ Resolver = Callable[[str], Awaitable[Sequence[str]]]
 
 @dataclass(frozen=True)
 class FetchPolicy:
-    """How URLs are fetched; times in seconds.
+    """How sources are fetched; times in seconds.
 
-    `connect_s` is for one address, `stall_s` the longest silence, `total_s` the whole fetch with redirects.
-    `allowed_networks` excepts addresses from the guard: a network ("10.0.0.0/8") or "address:port".
+    `files`: those of this machine may be read, which no stranger's request may. `connect_s` is for one address,
+    `stall_s` the longest silence, `total_s` the whole fetch with redirects. `allowed_networks` excepts addresses from
+    the guard: a network ("10.0.0.0/8") or "address:port".
     """
 
+    files: bool = True
     allowed_networks: tuple[str, ...] = ()
     connect_s: float = 10.0
     stall_s: float = 30.0

@@ -12,7 +12,7 @@ import pytest
 
 from services import DEMANDED, unanswered
 
-TOOLS = {"ffmpeg": "ffmpeg", "chromium": "chromium", "exiftool": "exiftool"}
+TOOLS = {"ffmpeg": "ffmpeg", "chromium": "chromium", "exiftool": "exiftool", "node": "node"}
 _missing: dict[str, int] = {}
 
 

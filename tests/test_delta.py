@@ -24,7 +24,8 @@ from deltalake.exceptions import CommitFailedError
 from flow_fixtures import AT_ONCE, SCHEMA, Item, run_flow  # noqa: F401
 
 from schemas.ids import row_id
-from sinks.delta import Appender, DeltaSink, RecentIds, compact, open_table, read_table
+from sinks.delta import DeltaSink
+from sinks.delta_table import Appender, RecentIds, compact, open_table, spans
 from sources.inbox import Inbox
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,8 +42,12 @@ def table_flow(sink: DeltaSink, inputs: list[Any]) -> Dataflow:
     return flow
 
 
+def read_table(uri: str | Path) -> pa.Table:
+    return DeltaTable(str(uri)).to_pyarrow_table()
+
+
 def ids_in(uri: Path) -> list[str]:
-    return sorted(read_table(str(uri))["row_id"].to_pylist())
+    return sorted(read_table(uri)["row_id"].to_pylist())
 
 
 def ids_of(count: int) -> list[str]:
@@ -107,7 +112,7 @@ class FailingTable(Appender):
     """An appender whose first writes raise, before or after they have reached the table."""
 
     def __init__(self, real: Appender, error: Exception, times: int, written: bool) -> None:
-        super().__init__(real._table, real._schema)
+        super().__init__(real._table)
         self._error, self._times, self._written = error, times, written
 
     def _write(self, rows: Any) -> None:

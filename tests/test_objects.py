@@ -1,27 +1,48 @@
-"""The object store, in a folder and (what does not depend on one) in memory."""
+"""The object store: in a folder, in memory, and on S3, by parts and at once."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import random
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import buckets
 import pytest
 
 from schemas.errors import AssetError
+from schemas.ports import ObjectStore
 from sinks.objects import Objects
+from sinks.s3 import S3Objects
 
-DATA = random.Random(1).randbytes(3 * 2**20 + 17)
+DATA = random.Random(1).randbytes(11 * 2**20 + 17)
 SHA = hashlib.sha256(DATA).hexdigest()
 LIMIT = 2**30
 
 
-@pytest.fixture(params=["file", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
-    return Objects((tmp_path / "a store").as_uri() if request.param == "file" else "memory:///")
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with buckets.bucket() as url:
+        yield url
+
+
+@pytest.fixture(
+    params=[
+        "file",
+        "memory",
+        pytest.param("S3 by parts", marks=pytest.mark.services),
+        pytest.param("S3 at once", marks=pytest.mark.services),
+    ]
+)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    if not request.param.startswith("S3"):
+        return Objects((tmp_path / "a store").as_uri() if request.param == "file" else "memory:///")
+    url = f"{request.getfixturevalue('bucket')}/{uuid.uuid4().hex}"
+    at_once = S3Objects(url, buckets.ACCOUNT, part=2 * len(DATA))
+    return buckets.by_parts(url) if request.param == "S3 by parts" else at_once
 
 
 async def chunks(data: bytes = DATA, size: int = 50_000, error: Exception | None = None) -> AsyncIterator[bytes]:
@@ -38,11 +59,16 @@ def code(expected: str) -> Iterator[None]:
     assert raised.value.code == expected
 
 
+async def nothing(store: ObjectStore) -> bool:
+    """Whether there is no object, and nothing half-made either."""
+    return not await store.keys("objects") and not await store.left(-1)
+
+
 def files(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-def test_every_way_in_gives_the_same_object(store: Objects, tmp_path: Path) -> None:
+def test_every_way_in_gives_the_same_object(store: ObjectStore, tmp_path: Path) -> None:
     """A file, bytes and a stream of the same content are one object under its SHA-256."""
     source = tmp_path / "source.bin"
     source.write_bytes(DATA)
@@ -55,13 +81,13 @@ def test_every_way_in_gives_the_same_object(store: Objects, tmp_path: Path) -> N
         ]
         assert {(ref.sha256, ref.bytes, ref.media_type) for ref in refs} == {(SHA, len(DATA), "video/mp4")}
         assert await store.keys("objects") == [f"objects/t/{SHA[:2]}/{SHA}"]
-        assert await store.keys("tmp/") == []
+        assert await store.left(-1) == []
         assert await store.read("t", SHA) == DATA
 
     asyncio.run(run())
 
 
-def test_local_gives_a_file_to_read(store: Objects, tmp_path: Path) -> None:
+def test_local_gives_a_file_to_read(store: ObjectStore, tmp_path: Path) -> None:
     """`local` gives the object's bytes as a file, and leaves nothing in the scratch folder."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -76,7 +102,7 @@ def test_local_gives_a_file_to_read(store: Objects, tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_objects_belong_to_one_tenant(store: Objects) -> None:
+def test_objects_belong_to_one_tenant(store: ObjectStore) -> None:
     """Another tenant neither sees nor removes an object, and a missing one has its own code."""
 
     async def run() -> None:
@@ -92,7 +118,7 @@ def test_objects_belong_to_one_tenant(store: Objects) -> None:
     asyncio.run(run())
 
 
-def test_an_archived_object_is_read_as_before(store: Objects, tmp_path: Path) -> None:
+def test_an_archived_object_is_read_as_before(store: ObjectStore, tmp_path: Path) -> None:
     """Archiving changes neither an object's URL nor how it is read, listed, stored again or removed."""
 
     async def run() -> None:
@@ -151,41 +177,93 @@ def test_storing_again_does_not_rewrite(tmp_path: Path) -> None:
         (lambda: chunks(), len(DATA) - 1, "too_large"),
         (lambda: chunks(error=AssetError("source_changed")), LIMIT, "source_changed"),
     ],
+    ids=["empty", "too long", "failing"],
 )
-def test_a_stream_that_fails_leaves_nothing(tmp_path: Path, stream, limit: int, expected: str) -> None:
-    """An empty, too long or failing stream raises its code and leaves no file behind."""
-    store = Objects(tmp_path.as_uri())
-    with code(expected):
-        asyncio.run(store.add_stream("t", stream(), "a/b", limit))
+def test_a_stream_that_fails_leaves_nothing(store: ObjectStore, stream, limit: int, expected: str) -> None:
+    """An empty, too long or failing stream raises its code and leaves nothing behind."""
+
+    async def run() -> None:
+        with code(expected):
+            await store.add_stream("t", stream(), "a/b", limit)
+        assert await nothing(store)
+
+    asyncio.run(run())
+
+
+def test_a_failed_stream_leaves_no_file(tmp_path: Path) -> None:
+    """In a folder nothing at all is left of a stream that failed."""
+    with code("too_large"):
+        asyncio.run(Objects(tmp_path.as_uri()).add_stream("t", chunks(), "a/b", len(DATA) - 1))
     assert files(tmp_path) == []
 
 
-def test_a_cancelled_stream_leaves_nothing(tmp_path: Path) -> None:
-    """A task that is cancelled while it stores leaves no file behind, and its stream is closed."""
-    store, closed = Objects(tmp_path.as_uri()), []
-
-    async def endless() -> AsyncIterator[bytes]:
-        try:
-            while True:
-                yield bytes(2**20)
-                await asyncio.sleep(10 if files(tmp_path) else 0)
-        finally:
-            closed.append(True)
+def test_a_cancelled_stream_leaves_nothing(store: ObjectStore) -> None:
+    """A task that is cancelled while it stores leaves nothing behind, and its stream is closed."""
+    closed: list[bool] = []
 
     async def run() -> None:
-        task = asyncio.create_task(store.add_stream("t", endless(), "a/b", LIMIT))
-        while not files(tmp_path):
-            await asyncio.sleep(0.01)
+        begun = asyncio.Event()
+
+        async def stalled() -> AsyncIterator[bytes]:
+            try:
+                async for chunk in chunks():
+                    yield chunk
+                begun.set()
+                await asyncio.sleep(60)
+            finally:
+                closed.append(True)
+
+        task = asyncio.create_task(store.add_stream("t", stalled(), "a/b", LIMIT))
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert closed
+        assert await nothing(store)
 
     asyncio.run(run())
-    assert files(tmp_path) == []
 
 
-def test_create_has_one_winner(store: Objects) -> None:
+def test_many_writers_of_the_same_content_make_one_object(store: ObjectStore, tmp_path: Path) -> None:
+    """Writers of the same bytes at once, in every way, all end well and leave one object and nothing else."""
+    source = tmp_path / "source.bin"
+    source.write_bytes(DATA)
+
+    async def run() -> None:
+        refs = await asyncio.gather(
+            *(store.add_stream("t", chunks(), "a/b", LIMIT) for _ in range(2)),
+            *(store.add_file("t", source, "a/b") for _ in range(2)),
+            *(store.add_bytes("t", DATA, "a/b") for _ in range(2)),
+        )
+        assert {ref.sha256 for ref in refs} == {SHA}
+        assert await store.keys("objects") == [f"objects/t/{SHA[:2]}/{SHA}"]
+        assert await store.left(-1) == []
+        assert await store.read("t", SHA) == DATA
+
+    asyncio.run(run())
+
+
+def test_no_bytes_are_an_object_too(store: ObjectStore, tmp_path: Path) -> None:
+    """A file or bytes of length 0 are stored and read like others."""
+    (tmp_path / "empty").touch()
+
+    async def run() -> None:
+        ref = await store.add_file("t", tmp_path / "empty", "a/b")
+        assert ref == await store.add_bytes("t", b"", "a/b")
+        async with store.local("t", ref.sha256, tmp_path) as path:
+            assert path.read_bytes() == await store.read("t", ref.sha256) == b""
+
+    asyncio.run(run())
+
+
+def test_signed_urls_are_for_objects(store: ObjectStore) -> None:
+    """A signed URL leads to the object's key, and a bad digest has none."""
+    assert f"objects/t/{SHA[:2]}/{SHA}" in asyncio.run(store.signed_url("t", SHA, 60))
+    with pytest.raises(ValueError, match="not a tenant"):
+        asyncio.run(store.signed_url("t", "../x", 60))
+
+
+def test_create_has_one_winner(store: ObjectStore) -> None:
     """Of many that create a record at once, all see the same one: the first."""
 
     async def run() -> None:
@@ -198,7 +276,7 @@ def test_create_has_one_winner(store: Objects) -> None:
     asyncio.run(run())
 
 
-def test_records_are_listed_and_deleted(store: Objects) -> None:
+def test_records_are_listed_and_deleted(store: ObjectStore) -> None:
     """`keys` lists what lies below a prefix only, sorted; a deleted record may be created anew."""
 
     async def run() -> None:
@@ -215,19 +293,28 @@ def test_records_are_listed_and_deleted(store: Objects) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "/a", "a//b", "a/../b", "a/.hidden", "a/b#1", "a/b\n", "a b", "a/" + "x" * 300])
-def test_bad_keys_are_refused(store: Objects, key: str) -> None:
+def test_bad_keys_are_refused(store: ObjectStore, key: str) -> None:
     """A key that could leave the store or hide in it is an error before anything is touched."""
     with pytest.raises(ValueError, match="not a record key"):
         asyncio.run(store.create(key, b"x"))
 
 
 @pytest.mark.parametrize(("tenant", "sha256"), [("../t", SHA), ("T", SHA), ("", SHA), ("t", "ab"), ("t", "../" + SHA)])
-def test_bad_tenants_and_digests_are_refused(store: Objects, tenant: str, sha256: str) -> None:
+def test_bad_tenants_and_digests_are_refused(store: ObjectStore, tenant: str, sha256: str) -> None:
     """Tenant and digest have one form each, so neither can lead to another's objects."""
     with pytest.raises(ValueError, match="not a tenant"):
         asyncio.run(store.exists(tenant, sha256))
     with pytest.raises(ValueError, match="not a tenant"):
         store.url(tenant, sha256)
+
+
+def test_damage_has_a_code(tmp_path: Path) -> None:
+    """Bytes that are not those of the digest are not handed out."""
+    store = Objects(tmp_path.as_uri())
+    asyncio.run(store.add_bytes("t", DATA, "a/b"))
+    (tmp_path / f"objects/t/{SHA[:2]}/{SHA}").write_bytes(b"other")
+    with code("object_damaged"):
+        asyncio.run(store.read("t", SHA))
 
 
 def test_a_broken_store_has_a_code(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from operators.stages.services import Services
 from operators.stages.steps import Made, Step, alone, events_of, find, record, report
 from schemas import ids
-from schemas.asset import IngestRecord, IngestRequest, Output, Ref, Source, StepResult, StepRun, Work
+from schemas.asset import IngestRecord, IngestRequest, ObjectKind, Output, Ref, Source, StepResult, StepRun, Work
 from schemas.base import Model
 from schemas.errors import AssetError, State
 from schemas.events import CloudEvent
@@ -43,9 +43,14 @@ def tombstone_key(tenant: str, asset_id: str) -> str:
     return f"tombstones/{tenant}/{asset_id}.json"
 
 
-def original_key(work: Work, original: Ref) -> str:
+def original_key(tenant: str, sha256: str, asset_id: str) -> str:
     """The record that this asset has this original, so that one asset's policy does not take another's bytes."""
-    return f"originals/{work.tenant}/{original.sha256}/{work.asset_id}.json"
+    return f"originals/{tenant}/{sha256}/{asset_id}.json"
+
+
+def limit_of(pipeline: Pipeline) -> int:
+    """The most bytes that a source may have, whatever its kind turns out to be."""
+    return max(pipeline.limits.bytes_of(kind) for kind in LIMITED)
 
 
 async def run(services: Services, event: CloudEvent[IngestRequest]) -> Outcome:
@@ -100,16 +105,15 @@ async def fetched(services: Services, work: Work, source: Source) -> Outcome:
     run = StepRun(result=result, cached=there)
     report(services, work, step, State.COMPLETED, run)
     original = Ref(**run.result.outputs[0].model_dump(include={"sha256", "bytes", "media_type"}))
-    await services.store.create(original_key(work, original), b"{}")
+    await services.store.create(original_key(work.tenant, original.sha256, work.asset_id), b"{}")
     return Outcome(work.with_steps(run, original=original), events=events_of(services, work, [run]))
 
 
 async def fetch(services: Services, work: Work, step: Step, source: Source) -> StepResult:
-    """Streams the source into the store, and records its digest. Raises source_changed if not as announced."""
+    """Brings the source into the store, and records its digest. Raises source_changed if not as announced."""
     started = time.monotonic()
-    limit = max(work.pipeline.limits.bytes_of(kind) for kind in LIMITED)
-    async with aclosing(services.fetch(source, limit)) as chunks:
-        ref = await services.store.add_stream(work.tenant, chunks, UNKNOWN_TYPE, limit)
+    bring = _uploaded if source.stored else _streamed
+    ref = await bring(services, work.tenant, source, limit_of(work.pipeline))
     if source.sha256 not in ("", ref.sha256):
         raise AssetError("source_changed", source.name)
     output = Output(**ref.model_dump(), name="original", role="original")
@@ -118,6 +122,23 @@ async def fetch(services: Services, work: Work, step: Step, source: Source) -> S
     if result.outputs[0].sha256 != ref.sha256:
         raise AssetError("source_changed", f"{source.name} under the same validator")
     return result
+
+
+async def _streamed(services: Services, tenant: str, source: Source, limit: int) -> Ref:
+    async with aclosing(services.fetch(source, limit)) as chunks:
+        return await services.store.add_stream(tenant, chunks, UNKNOWN_TYPE, limit, ObjectKind.ORIGINAL)
+
+
+async def _uploaded(services: Services, tenant: str, source: Source, limit: int) -> Ref:
+    """What a producer has put into the store stays as it is; whoever reads it compares its digest."""
+    size = await services.store.size(tenant, source.stored)
+    if size is None:
+        raise AssetError("source_missing", f"there is no object {source.stored}")
+    if size > limit:
+        raise AssetError("too_large", f"{size} bytes, the limit is {limit}")
+    if not size:
+        raise AssetError("empty_file")
+    return Ref(sha256=source.stored, bytes=size, media_type=UNKNOWN_TYPE)
 
 
 def _identity(record_: IngestRecord) -> str:

@@ -95,7 +95,8 @@ async def settle_original(services: Services, work: Work) -> None:
     original, policy = work.original, work.pipeline.original
     if original is None or policy == "kept":
         return
-    if await services.store.keys(f"originals/{work.tenant}/{original.sha256}") != [original_key(work, original)]:
+    mine = original_key(work.tenant, original.sha256, work.asset_id)
+    if await services.store.keys(f"originals/{work.tenant}/{original.sha256}") != [mine]:
         return
     if policy == "dropped":
         await services.store.remove(work.tenant, original.sha256)

@@ -42,22 +42,44 @@ async def index(services: Services, work: Work, metadata: Metadata) -> dict[str,
     if not work.record.request.consent.search:
         return {}
     entries: dict[str, tuple[str, ...]] = {}
+    about = _about(work.asset_id, work.tenant, str(work.kind), metadata)
     for output in (o for r in work.steps for o in r.result.outputs if o.role == "vectors"):
         space = str(output.properties["space"])
-        found = await _entries(services.store, work, metadata, output, space)
+        found = await _entries(services.store, about, output, space)
         await services.index.put(space, found)
         entries[space] = entries.get(space, ()) + tuple(e.id for e in found)
     return entries
 
 
-async def _entries(store: ObjectStore, work: Work, metadata: Metadata, output: Output, space: str) -> list[IndexEntry]:
-    rows = pa.ipc.open_file(await store.read(work.tenant, output.sha256)).read_all().to_pylist()
-    shared: dict[str, Any] = {
-        "asset_id": work.asset_id, "tenant": work.tenant, "kind": str(work.kind), "title": metadata.title,
+def vectors_of(manifest: Manifest) -> list[Output]:
+    """The files of vectors from which an asset's entries are made; none without consent to search."""
+    if not manifest.record.request.consent.search:
+        return []
+    return [output for step in manifest.steps for output in step.outputs if output.role == "vectors"]
+
+
+async def entries_of(store: ObjectStore, manifest: Manifest) -> dict[str, list[IndexEntry]]:
+    """The entries of a registered asset by space, as `index` put them. Raises object_missing."""
+    entries: dict[str, list[IndexEntry]] = {}
+    about = _about(manifest.asset_id, manifest.tenant, str(manifest.kind), manifest.metadata)
+    for output in vectors_of(manifest):
+        space = str(output.properties["space"])
+        entries.setdefault(space, []).extend(await _entries(store, about, output, space))
+    return entries
+
+
+def _about(asset_id: str, tenant: str, kind: str, metadata: Metadata) -> dict[str, Any]:
+    """What all entries of an asset say."""
+    return {
+        "asset_id": asset_id, "tenant": tenant, "kind": kind, "title": metadata.title,
         "tags": metadata.tags + metadata.labels, "language": metadata.language,
     }  # fmt: skip
+
+
+async def _entries(store: ObjectStore, about: dict[str, Any], output: Output, space: str) -> list[IndexEntry]:
+    rows = pa.ipc.open_file(await store.read(about["tenant"], output.sha256)).read_all().to_pylist()
     return [
-        IndexEntry(id=ids.index_id(work.asset_id, space, f"{output.name}/{row['moment']}"), **shared, **row)
+        IndexEntry(id=ids.index_id(about["asset_id"], space, f"{output.name}/{row['moment']}"), **about, **row)
         for row in rows
     ]
 

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from operators.stages.services import Services
 from schemas import ids
-from schemas.asset import Output, StepResult, StepRun, Work
+from schemas.asset import ObjectKind, Output, StepResult, StepRun, Work
 from schemas.base import Model
 from schemas.errors import CODES, State
 from schemas.events import StatusChanged
@@ -156,7 +156,7 @@ async def record(
 
 
 async def _store(services: Services, tenant: str, file: File) -> Output:
-    ref = await services.store.add_file(tenant, file.path, file.media_type)
+    ref = await services.store.add_file(tenant, file.path, file.media_type, ObjectKind.of(file.role))
     return Output(**ref.model_dump(), name=file.name, role=file.role, properties=dict(file.properties))
 
 

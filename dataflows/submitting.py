@@ -1,0 +1,130 @@
+"""The producer to Kafka: bytes go into the object store first, then the event that names them to the ingest topic.
+
+Each call makes submissions of its own, under event ids of their own. An asset that is there already is not made again:
+its submission ends as a duplicate, or, where it ended in a dead letter, is its replay. So a call that broke off is
+simply made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from dataflows import queries
+from dataflows.connections import objects_of
+from dataflows.submit import as_next_try, events_of
+from operators.stages.ingest import UNKNOWN_TYPE, limit_of, original_key
+from schemas.asset import ObjectKind, Source
+from schemas.cloudevents import encode_ingest
+from schemas.errors import AssetError, State
+from schemas.events import IngestEvent
+from schemas.settings import Settings
+from schemas.topics import INGEST
+from sinks.blocks import in_order
+from sinks.kafka import KafkaWriter
+from sources.fetch import FetchPolicy, open_source
+from sources.folder import Submission
+
+PATIENCE_S = 30.0
+SOURCE = "asset-pipeline/submit"
+UPLOADS_AT_ONCE = 2
+
+
+class Request(NamedTuple):
+    """An event that was sent, or that was not, and why."""
+
+    event: IngestEvent
+    refused: AssetError | None = None
+
+
+@contextmanager
+def delivering(settings: Settings) -> Iterator[KafkaWriter]:
+    """A writer to the ingest topic; when the context ends, what was written is delivered. Raises RuntimeError."""
+    writer = KafkaWriter(settings, [INGEST], PATIENCE_S)
+    try:
+        yield writer
+        writer.flush()
+    finally:
+        writer.close()
+
+
+def send(settings: Settings, events: Iterable[IngestEvent]) -> None:
+    """Sends events as they are, and returns once they are delivered. Raises RuntimeError."""
+    with delivering(settings) as writer:
+        writer.write(encode_ingest(INGEST.name, event) for event in events)
+
+
+def submit(
+    settings: Settings, targets: Sequence[str], submission: Submission, on_request: Callable[[Request], None]
+) -> list[Request]:
+    """Submits files, folders and URLs, and returns once all is uploaded and delivered.
+
+    A file that cannot be read or is too large is refused. Raises FileNotFoundError before anything is sent; then
+    RuntimeError if Kafka is away, store_unavailable if the store is: some may have been sent by then.
+    """
+    found = events_of(settings, targets, submission)
+    with delivering(settings) as writer:
+        return asyncio.run(_submitted(_Uploader(settings, submission), found, writer, on_request))
+
+
+async def _submitted(
+    uploader: _Uploader, found: Iterator[IngestEvent], writer: KafkaWriter, on_request: Callable[[Request], None]
+) -> list[Request]:
+    requests = []
+    async for request in in_order(_jobs(uploader, found), UPLOADS_AT_ONCE):
+        if not request.refused:
+            writer.write([encode_ingest(INGEST.name, request.event)])
+        on_request(request)
+        requests.append(request)
+    return requests
+
+
+async def _jobs(uploader: _Uploader, found: Iterator[IngestEvent]) -> AsyncIterator[Coroutine[Any, Any, Request]]:
+    # hashing a file takes a while, and asking for a URL has a loop of its own
+    while event := await asyncio.to_thread(next, found, None):
+        yield uploader.request(event)
+
+
+class _Uploader:
+    def __init__(self, settings: Settings, submission: Submission) -> None:
+        self._settings, self._store = settings, objects_of(settings)
+        self._limit = limit_of(submission.pipeline)
+
+    async def request(self, found: IngestEvent) -> Request:
+        """The event to be sent, its file being in the store."""
+        try:
+            event = await self._uploaded(found)
+            again = await as_next_try(self._store, event)
+            if again is event or await asyncio.to_thread(self._completed, event.data.asset_id):
+                again = event.model_copy(update={"id": str(uuid4()), "source": SOURCE, "time": datetime.now(UTC)})
+            return Request(again)
+        except AssetError as error:
+            if error.outage:
+                raise
+            return Request(found, error)
+
+    async def _uploaded(self, event: IngestEvent) -> IngestEvent:
+        source, tenant = event.data.source, event.data.tenant
+        if not source.uri.startswith("file:"):
+            return event
+        if source.sha256:
+            # from now on neither a deletion nor another asset's policy takes the object
+            await self._store.create(original_key(tenant, source.sha256, event.data.asset_id), b"{}")
+        if not source.sha256 or not await self._store.exists(tenant, source.sha256):
+            await self._upload(tenant, source)
+        request = event.data.model_copy(update={"source": Source.of_object(source.sha256, source.name)})
+        return event.model_copy(update={"data": request})
+
+    async def _upload(self, tenant: str, source: Source) -> None:
+        async with aclosing(open_source(source, self._limit, FetchPolicy())) as chunks:
+            kept = await self._store.add_stream(tenant, chunks, UNKNOWN_TYPE, self._limit, ObjectKind.ORIGINAL)
+        if kept.sha256 != source.sha256:
+            raise AssetError("source_changed", source.name)
+
+    def _completed(self, asset: str) -> bool:
+        found = queries.states(self._settings, [asset]).get(asset)
+        return found is not None and found.state == State.COMPLETED

@@ -1,0 +1,88 @@
+"""The connection to a Weaviate server: made at the first call, with bounded waits and errors that have a code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import parse_qs, urlsplit
+
+import grpc
+import httpx
+import weaviate
+from weaviate import WeaviateAsyncClient
+from weaviate.classes.init import AdditionalConfig, Auth, Timeout
+from weaviate.exceptions import WeaviateBaseError
+
+from schemas.errors import AssetError
+
+CONNECT_S, QUERY_S, INSERT_S, SCHEMA_S = 5, 30, 60, 120
+
+_PREFIX = re.compile(r"([A-Z][A-Za-z0-9]{0,60})?")
+
+
+class Link:
+    """The server of a URL `weaviate://host:port/Prefix?grpc=port` (`weaviates:` for TLS), for one event loop.
+
+    All names of collections begin with the prefix, which may be left out. Raises ValueError for another URL.
+    """
+
+    def __init__(self, url: str, key: str = "") -> None:
+        parts, grpc_port = urlsplit(url), parse_qs(urlsplit(url).query).get("grpc", [""])[0]
+        self._secure, self._host, self._key = parts.scheme == "weaviates", parts.hostname or "", key
+        self._port = parts.port or (443 if self._secure else 8080)
+        self._grpc_port = int(grpc_port or (443 if self._secure else 50051))
+        self.prefix = parts.path.strip("/")
+        if not self._host or not _PREFIX.fullmatch(self.prefix):
+            raise ValueError(f"not a URL of Weaviate: {url}")
+        self._client: WeaviateAsyncClient | None = None
+        self._lock = asyncio.Lock()
+        # it logs whole objects, whose errors it returns as well
+        logging.getLogger("weaviate-client").setLevel(logging.CRITICAL)
+
+    async def client(self) -> WeaviateAsyncClient:
+        """The connected client. Raises index_unavailable."""
+        async with self._lock:
+            if self._client is None:
+                client = self._made()
+                async with answered_within(CONNECT_S):
+                    try:
+                        await client.connect()
+                    except BaseException:
+                        await client.close()
+                        raise
+                self._client = client
+            return self._client
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        async with self._lock:
+            client, self._client = self._client, None
+            if client is not None:
+                await client.close()
+
+    def _made(self) -> WeaviateAsyncClient:
+        return weaviate.use_async_with_custom(
+            http_host=self._host, http_port=self._port, http_secure=self._secure,
+            grpc_host=self._host, grpc_port=self._grpc_port, grpc_secure=self._secure,
+            auth_credentials=Auth.api_key(self._key) if self._key else None,
+            additional_config=AdditionalConfig(timeout=Timeout(init=CONNECT_S, query=QUERY_S, insert=INSERT_S)),
+            skip_init_checks=True,  # one of them asks a package index for newer versions
+        )  # fmt: skip
+
+
+@asynccontextmanager
+async def answered_within(seconds: float) -> AsyncIterator[None]:
+    """Bounds what is asked in this context; every error of the server or the network is index_unavailable."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except (WeaviateBaseError, httpx.HTTPError, grpc.RpcError, OSError) as error:
+        raise AssetError("index_unavailable", _said(error)) from error
+
+
+def _said(error: BaseException) -> str:
+    """The error's type with the end of what it says, where the server puts the cause."""
+    return f"{type(error).__name__}: {str(error).strip()[-300:]}"

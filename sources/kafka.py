@@ -1,0 +1,166 @@
+"""Partitions of Kafka's topics as feeds."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from schemas.messages import Message
+from schemas.settings import Settings
+from schemas.topics import Topic, client_options, full_name, group_of
+from sources.kafka_admin import KafkaAdmin, Trouble, answer_of
+
+_START_S = 60.0
+_COMMIT_EVERY_S = 1.0
+_CLOSE_S = 2.0
+_log = structlog.get_logger()
+
+
+class KafkaFeed:
+    """One partition of a topic, read by a flow: a feed (`sources.feed`).
+
+    Delivery is at least once and in order. Which process reads a partition is decided by the process's number, and
+    where it begins by the process's recovery store; the flow's consumer group, which nobody subscribes with, is told
+    what is finished, for those who watch the lag and for a process without a store. `note` is committed with it.
+    While the broker is away nothing comes: that is logged once, and `connected` is False.
+    """
+
+    def __init__(
+        self, settings: Settings, topic: Topic, flow: str, partition: int, note: str = "", most: int = 256
+    ) -> None:
+        self.connected = True
+        self._topic, self._flow, self._partition = full_name(settings, topic), flow, partition
+        self._name = f"{self._topic}, partition {partition}"
+        self._note, self._most = note, most
+        self._finished: int | None = None
+        self._sent: int | None = None
+        self._unanswered = False
+        self._next_commit = 0.0
+        self._trouble = Trouble()
+        self._consumer = Consumer(self._options(settings))
+
+    def _options(self, settings: Settings) -> dict[str, Any]:
+        return {
+            "queued.max.messages.kbytes": 4096,  # a larger message comes all the same
+            "fetch.queue.backoff.ms": 20,
+            "statistics.interval.ms": 2000,
+            **client_options(settings),
+            "group.id": group_of(settings, self._flow),
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "error_cb": self._trouble,
+            "stats_cb": self._on_statistics,
+            "on_commit": self._on_commit,
+        }
+
+    def _place(self, *offset_and_note: Any) -> TopicPartition:
+        return TopicPartition(self._topic, self._partition, *offset_and_note)
+
+    def start(self, offset: int | None) -> None:
+        """Begins at this offset, else where the group is, else at the oldest message.
+
+        Raises RuntimeError if there is nothing at that offset, or if Kafka does not answer within a minute.
+        """
+        try:
+            first, end = self._consumer.get_watermark_offsets(self._place(), timeout=_START_S)
+            begin = self._committed(first) if offset is None else offset
+        except KafkaException as error:
+            self._consumer.poll(0)
+            raise RuntimeError(f"{self._name}: {self._trouble.last or error.args[0].str()}") from error
+        if not first <= begin <= end:
+            raise self._gone(f"there is no offset {begin}, only {first} to {end}")
+        self._consumer.assign([self._place(begin)])
+
+    def _committed(self, first: int) -> int:
+        (place,) = answer_of(lambda: self._consumer.committed([self._place()], timeout=_START_S), _START_S)
+        return place.offset if place.offset >= 0 else first
+
+    def pull(self) -> list[Message]:
+        """The next messages. Raises RuntimeError for what Kafka reports of the partition."""
+        delivered = self._consumer.consume(self._most, timeout=0)
+        self._commit()
+        return [self._message(message) for message in delivered]
+
+    def _message(self, delivered: Any) -> Message:
+        if error := delivered.error():
+            expired = error.code() == KafkaError._AUTO_OFFSET_RESET
+            raise self._gone(error.str()) if expired else RuntimeError(f"{self._name}: {error.str()}")
+        headers = {name: value for name, value in delivered.headers() or () if value is not None}
+        return Message(self._topic, self._partition, delivered.offset(), delivered.key(), delivered.value(), headers)
+
+    def _gone(self, reason: str) -> RuntimeError:
+        command = f"`asset-pipeline offsets reset {self._flow} --to earliest`"
+        return RuntimeError(f"{self._name}: {reason}: stop the flow's processes, then run {command}")
+
+    def committed(self, offset: int) -> None:
+        """Nothing to do: a topic keeps what was read."""
+
+    def finished(self, offset: int) -> None:
+        """Commits the offset to the group within a second or two, and does not wait for it."""
+        self._finished = offset
+        self._commit()
+
+    def retry(self, offset: int | None, delay_s: float) -> None:
+        """Nothing to do: what is not in the recovery store is read again."""
+
+    def _commit(self) -> None:
+        if self._finished != self._sent and not self._unanswered and time.monotonic() >= self._next_commit:
+            self._next_commit = time.monotonic() + _COMMIT_EVERY_S
+            self._send()
+
+    def _send(self) -> None:
+        self._sent, self._unanswered = self._finished, True
+        self._consumer.commit(offsets=[self._place(self._finished, self._note)], asynchronous=True)
+
+    def _on_commit(self, error: KafkaError | None, _places: list[TopicPartition]) -> None:
+        self._unanswered = False
+        if error:
+            self._sent = None
+            _log.warning("kafka_commit_failed", partition=self._name, error=error.str())
+
+    def _on_statistics(self, statistics: str) -> None:
+        connected = _leader_answers(json.loads(statistics), self._topic, self._partition)
+        if connected and not self.connected:
+            self._trouble.last = ""
+            _log.info("kafka_back", partition=self._name)
+        elif self.connected and not connected:
+            _log.warning("kafka_away", partition=self._name, error=self._trouble.last)
+        self.connected = connected
+
+    def close(self) -> None:
+        """Commits what is finished, for a moment at most."""
+        self._consumer.unassign()
+        until = time.monotonic() + _CLOSE_S
+        while (self._unanswered or self._finished != self._sent) and time.monotonic() < until:
+            if not self._unanswered:
+                self._send()
+            self._consumer.poll(0.05)
+        # its own close() waits without a bound for a broker that does not answer a commit
+        del self._consumer
+
+
+def _leader_answers(statistics: dict[str, Any], topic: str, partition: int) -> bool:
+    known = statistics["topics"].get(topic, {"partitions": {}})["partitions"]
+    leader = known.get(str(partition), {"leader": -1})["leader"]
+    brokers = statistics["brokers"].values()
+    return any(broker["nodeid"] == leader >= 0 and broker["state"] in ("UP", "UPDATE") for broker in brokers)
+
+
+def feeds(settings: Settings, topic: Topic, flow: str, note: str = "") -> dict[str, Callable[[], KafkaFeed]]:
+    """The feeds of this process by the names of their partitions: of those p with p % processes == process.
+
+    Raises RuntimeError if there is no such topic, or no partition of it for this process, or no answer.
+    """
+    partitions = KafkaAdmin(settings).partitions(topic)
+    ours = [number for number in range(partitions) if number % settings.processes == settings.process]
+    if not ours:
+        place = f"process {settings.process} of {settings.processes}"
+        raise RuntimeError(f"{place} has nothing to read: {full_name(settings, topic)} has {partitions} partitions")
+    return {f"{number:04d}": partial(KafkaFeed, settings, topic, flow, number, note) for number in ours}
