@@ -48,11 +48,11 @@ def index_of(settings: Settings) -> VectorIndex:
         from sinks.lance import LanceIndex
 
         return LanceIndex(settings.below("index"))
-    from sinks.weaviate_client import Link
+    from sinks import weaviate_client as weaviate
     from sinks.weaviate_index import WeaviateIndex
 
-    link = Link(settings.index, settings.weaviate_key.get_secret_value())
-    return WeaviateIndex(link, settings.index_active_tenants, settings.index_shared_tenants)
+    policy = weaviate.Policy(settings.index_active_tenants, settings.index_shared_tenants, settings.index_vectors)
+    return WeaviateIndex(weaviate.Link(settings.index, settings.weaviate_key.get_secret_value()), policy)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from schemas.topics import STATUS
 from sources.folder import Submission
 from sources.kafka_tail import KafkaTail
 
-SUBMITTED = ["asset", "state", "existing", "code", "asset_id", "message"]
+SUBMITTED = ["asset", "state", "code", "asset_id", "message"]
 _SILENT_S = 30.0
 _SLICE_S = 0.2
 _LOOK_UP_EVERY_S = 5.0

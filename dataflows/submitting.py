@@ -14,14 +14,15 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from dataflows import queries
 from dataflows.connections import objects_of
+from dataflows.fates import told_before
 from dataflows.submit import as_next_try, events_of
 from operators.stages.ingest import UNKNOWN_TYPE, limit_of, original_key
 from schemas.asset import ObjectKind, Source
 from schemas.cloudevents import encode_ingest
 from schemas.errors import AssetError, State
 from schemas.events import IngestEvent
+from schemas.fold import fold_asset
 from schemas.settings import Settings
 from schemas.topics import INGEST
 from sinks.blocks import in_order
@@ -99,7 +100,7 @@ class _Uploader:
         try:
             event = await self._uploaded(found)
             again = await as_next_try(self._store, event)
-            if again is event or await asyncio.to_thread(self._completed, event.data.asset_id):
+            if again is event or await self._is_completed(event.data.asset_id):
                 again = event.model_copy(update={"id": str(uuid4()), "source": SOURCE, "time": datetime.now(UTC)})
             return Request(again)
         except AssetError as error:
@@ -125,6 +126,6 @@ class _Uploader:
         if kept.sha256 != source.sha256:
             raise AssetError("source_changed", source.name)
 
-    def _completed(self, asset: str) -> bool:
-        found = queries.states(self._settings, [asset]).get(asset)
-        return found is not None and found.state == State.COMPLETED
+    async def _is_completed(self, asset: str) -> bool:
+        told = await told_before(self._settings, self._store, [asset])
+        return fold_asset(told[asset]).state == State.COMPLETED

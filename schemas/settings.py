@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ASSET_PIPELINE_", frozen=True, extra="forbid")
 
     out: Path = Path("out")
-    # s3://bucket/prefix, weaviate://host:port?grpc=port, s3://bucket/prefix, kafka://host:port,host:port
+    # s3://bucket/prefix, weaviate://host:port/Prefix?grpc=port, s3://bucket/prefix, kafka://host:port,host:port
     objects: str = Field(default="", pattern=r"^(s3://.+)?$")
     index: str = Field(default="", pattern=r"^(weaviates?://.+)?$")
     tables: str = Field(default="", pattern=r"^(s3://.+)?$")
@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     index_active_tenants: int = Field(default=1000, ge=1)
     # small organisations, by patterns of their names, which share a few of the index's tenants; `reindex` on a change
     index_shared_tenants: tuple[str, ...] = ()
+    # how vectors are searched: all of an organisation's, exactly, or by a graph; `reindex` on a change
+    index_vectors: Literal["flat", "hnsw"] = "flat"
     # handed to librdkafka as they are: security.protocol, sasl.username, ssl.ca.location, …
     kafka_options: dict[str, SecretStr] = {}
     topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")

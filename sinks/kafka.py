@@ -66,7 +66,7 @@ class KafkaWriter:
             return self._producer.list_topics(timeout=min(self._patience_s, _START_S))
         except KafkaException as error:
             self._producer.poll(0)
-            raise RuntimeError(f"Kafka does not answer: {self._trouble}") from error
+            raise RuntimeError(f"Kafka does not answer: {self._trouble or error.args[0].str()}") from error
 
     def partitions(self, topic: Topic) -> int:
         """How many partitions a topic has."""

@@ -7,6 +7,8 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 import grpc
@@ -18,9 +20,26 @@ from weaviate.exceptions import WeaviateBaseError
 
 from schemas.errors import AssetError
 
+VectorIndexType = Literal["flat", "hnsw"]
+
 CONNECT_S, QUERY_S, INSERT_S, SCHEMA_S = 5, 30, 60, 120
 
 _PREFIX = re.compile(r"([A-Z][A-Za-z0-9]{0,60})?")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How an index uses the server.
+
+    At most `active` tenants of a collection stay active for a process. Organisations whose names match one of the
+    patterns in `shared` are put together into a few tenants. `vectors` says what a new vector space is searched by:
+    "flat" compares with every vector of the tenant, and is exact; "hnsw" walks a graph, which pays from some 100,000
+    moments of an organisation on, and loses a vector that is alone in its tenant before Weaviate 1.39.4.
+    """
+
+    active: int = 1000
+    shared: tuple[str, ...] = ()
+    vectors: VectorIndexType = "flat"
 
 
 class Link:

@@ -15,7 +15,7 @@ from weaviate.collections import CollectionAsync
 from weaviate.exceptions import UnexpectedStatusCodeError
 
 from schemas.errors import AssetError
-from sinks.weaviate_client import SCHEMA_S, Link, answered_within
+from sinks.weaviate_client import SCHEMA_S, Link, VectorIndexType, answered_within
 from sinks.weaviate_rows import ASSETS, KINDS, collection_config, spaces_of, vector_config, vector_name
 
 TRIES = 8
@@ -24,8 +24,8 @@ TRIES = 8
 class Collections:
     """The two collections in use, or those of one generation. For use from one event loop."""
 
-    def __init__(self, link: Link, generation: int | None = None) -> None:
-        self.link, self._generation = link, generation
+    def __init__(self, link: Link, vectors: VectorIndexType, generation: int | None = None) -> None:
+        self.link, self._vectors, self._generation = link, vectors, generation
         self._spaces: dict[str, int] = {}
         self._ready, self._lock = generation is not None, asyncio.Lock()
 
@@ -70,7 +70,7 @@ class Collections:
         collection = await self._concrete(kind)
         async with answered_within(SCHEMA_S):
             if name not in ((await collection.config.get()).vector_config or ()):
-                await collection.config.add_vector(vector_config=vector_config(name))
+                await collection.config.add_vector(vector_config=vector_config(name, self._vectors))
 
     def forget_spaces(self) -> None:
         """The server knows a space no more: the collections were replaced."""
@@ -97,7 +97,7 @@ class Collections:
         generation = max((await self._generations()).values()) + 1
         for kind in KINDS:
             await self._create(self._name(kind, generation))
-        return Collections(self.link, generation)
+        return Collections(self.link, self._vectors, generation)
 
     async def move(self, to: Collections) -> None:
         """Moves the aliases."""

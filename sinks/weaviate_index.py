@@ -20,7 +20,7 @@ from weaviate.exceptions import WeaviateInsertManyAllFailedError
 from schemas.errors import AssetError
 from schemas.ports import EVERYTHING, Filter, Hit, IndexEntry, VectorIndex
 from sinks.vectors import common_dimension, in_order, once_a_moment
-from sinks.weaviate_client import INSERT_S, QUERY_S, Link
+from sinks.weaviate_client import INSERT_S, QUERY_S, Link, Policy
 from sinks.weaviate_collections import Collections
 from sinks.weaviate_rows import HIT, KINDS, Condition, conditions, hit, kind_of, object_of, of_asset, vector_name
 from sinks.weaviate_shards import PAUSES, Shards, Tenant
@@ -37,18 +37,12 @@ T = TypeVar("T")
 
 
 class WeaviateIndex:
-    """A `VectorIndex` on a server, for use from one event loop.
+    """A `VectorIndex` on a server, for use from one event loop."""
 
-    At most `active` tenants of a collection stay active for this process. Organisations whose names match one of the
-    patterns in `shared` are put together into a few tenants.
-    """
-
-    def __init__(
-        self, link: Link, active: int = 1000, shared: Sequence[str] = (), collections: Collections | None = None
-    ) -> None:
-        self._link, self._active, self._shared = link, active, shared
-        self._collections = collections or Collections(link)
-        self._shards = Shards(self._collections, active, shared)
+    def __init__(self, link: Link, policy: Policy, collections: Collections | None = None) -> None:
+        self._link, self._policy = link, policy
+        self._collections = collections or Collections(link, policy.vectors)
+        self._shards = Shards(self._collections, policy)
         self._few = asyncio.Semaphore(AT_ONCE)
 
     async def put(self, space: str, entries: Sequence[IndexEntry]) -> None:
@@ -158,7 +152,7 @@ class WeaviateIndex:
     async def rebuild(self) -> WeaviateIndex:
         """An empty index beside this one. A rebuild that another process has not ended fails from now on."""
         await self._collections.prune(newer=True)
-        return WeaviateIndex(self._link, self._active, self._shared, await self._collections.next())
+        return WeaviateIndex(self._link, self._policy, await self._collections.next())
 
     async def adopt(self, rebuilt: VectorIndex) -> None:
         """Moves the aliases, one after the other."""

@@ -13,6 +13,7 @@ from weaviate.classes.query import Filter as By
 from weaviate.collections.classes.filters import _Filters as Condition
 
 from schemas.ports import Filter, Hit, IndexEntry
+from sinks.weaviate_client import VectorIndexType
 from sinks.words import terms
 
 ASSETS, MOMENTS = KINDS = ("Assets", "Moments")
@@ -56,12 +57,12 @@ def collection_config() -> dict[str, Any]:
     }
 
 
-def vector_config(name: str) -> Any:
+def vector_config(name: str, kind: VectorIndexType) -> Any:
     """A vector space's own vector: given by us, compared by cosine, kept as it is."""
-    index = Configure.VectorIndex.hnsw(
-        distance_metric=VectorDistances.COSINE, quantizer=Configure.VectorIndex.Quantizer.none()
-    )
-    return Configure.Vectors.self_provided(name=name, vector_index_config=index)
+    index: Any = Configure.VectorIndex
+    make = {"flat": index.flat, "hnsw": index.hnsw}[kind]
+    whole = make(distance_metric=VectorDistances.COSINE, quantizer=index.Quantizer.none())
+    return Configure.Vectors.self_provided(name=name, vector_index_config=whole)
 
 
 def _properties() -> list[Property]:

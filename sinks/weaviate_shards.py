@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 from zlib import crc32
@@ -11,7 +11,7 @@ from zlib import crc32
 from weaviate.collections import CollectionAsync
 from weaviate.exceptions import WeaviateBaseError
 
-from sinks.weaviate_client import answered_within
+from sinks.weaviate_client import Policy, answered_within
 from sinks.weaviate_collections import Collections
 from sinks.weaviate_rows import KINDS
 from sinks.weaviate_tenants import ActiveTenants
@@ -29,11 +29,11 @@ T = TypeVar("T")
 
 
 class Shards:
-    """The tenants of the collections; organisations whose names match a pattern of `shared` have few together."""
+    """The tenants of the collections, for use from one event loop."""
 
-    def __init__(self, collections: Collections, active: int, shared: Sequence[str]) -> None:
-        self._collections, self._shared = collections, tuple(shared)
-        self._active = ActiveTenants(active, collections.deactivate)
+    def __init__(self, collections: Collections, policy: Policy) -> None:
+        self._collections, self._policy = collections, policy
+        self._active = ActiveTenants(policy.active, collections.deactivate)
         self._looked = False
 
     def tenant(self, organisation: str) -> str:
@@ -44,7 +44,7 @@ class Shards:
 
     def shares(self, organisation: str) -> bool:
         """Whether others are in the same tenant."""
-        return any(fnmatchcase(organisation, pattern) for pattern in self._shared)
+        return any(fnmatchcase(organisation, pattern) for pattern in self._policy.shared)
 
     async def ask(self, kind: str, tenant: str, seconds: float, question: Callable[[Tenant], Awaitable[T]]) -> T | None:
         """The answer within so many seconds; None where there is no such tenant, or it has no such vector space.
@@ -74,8 +74,9 @@ class Shards:
 
     async def look_for_active(self) -> None:
         """Counts the tenants that earlier processes left active, once, when the first change is made."""
-        if not self._looked:
-            self._looked = True
-            for kind in KINDS:
-                found = await self._collections.tenants(kind, only_active=True)
-                self._active.found_active((kind, tenant) for tenant in found)
+        if self._looked:
+            return
+        for kind in KINDS:
+            found = await self._collections.tenants(kind, only_active=True)
+            self._active.found_active((kind, tenant) for tenant in found)
+        self._looked = True

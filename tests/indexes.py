@@ -17,6 +17,8 @@ from schemas import ids
 from schemas.ports import IndexEntry, VectorIndex
 from services import WEAVIATE, WEAVIATE_GRPC
 from sinks.lance import LanceIndex
+from sinks.weaviate_client import Link, Policy
+from sinks.weaviate_index import WeaviateIndex
 
 SPACE = "org/model-v1.0@abc123/int8+mean"
 OTHER = "org/other@1+cls"
@@ -65,12 +67,9 @@ def drop(prefix: str) -> None:
                 server.delete(f"/schema/{found['class']}").raise_for_status()
 
 
-def weaviate_index(url: str, **options: Any) -> VectorIndex:
-    """A handle of its own to the index at a URL."""
-    from sinks.weaviate_client import Link
-    from sinks.weaviate_index import WeaviateIndex
-
-    return WeaviateIndex(Link(url), **options)
+def weaviate_index(url: str, **options: Any) -> WeaviateIndex:
+    """A handle of its own to the index at a URL, with these fields of its policy."""
+    return WeaviateIndex(Link(url), Policy(**options))
 
 
 @pytest.fixture(params=["lance", pytest.param("weaviate", marks=pytest.mark.services)])

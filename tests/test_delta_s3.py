@@ -23,7 +23,7 @@ from services import S3, S3_KEY, S3_SECRET
 from sinks.delta_table import compact, open_table
 
 pytestmark = pytest.mark.services
-ASSETS = 80
+ASSETS = 60
 
 
 def settings_at(url: str, endpoint: str = S3) -> Settings:
@@ -68,11 +68,11 @@ def compacting(uri: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_kills_and_handovers_lose_and_double_nothing(tmp_path: Path, uri: str, seed: int):
-    """Three, then two, then one process, each time all killed and the partitions dealt anew, recovery stores lost."""
+    """Three processes, then two, killed and started again; then three take over, without the recovery stores."""
     rng = random.Random(seed)
     open_table(uri, SCHEMA, OPTIONS)
     with compacting(uri):
-        for round_, processes in enumerate((3, 2, 3, 1)):
+        for round_, processes in enumerate((3, 2)):
             shares = [Share(tmp_path, uri, OPTIONS, ASSETS, f"{round_}-{p}", p, processes) for p in range(processes)]
             for again in range(2):
                 running = [started(share) for share in shares]
@@ -82,10 +82,10 @@ def test_kills_and_handovers_lose_and_double_nothing(tmp_path: Path, uri: str, s
                     process.join()
                 if again == 0 and rng.random() < 0.5:
                     shutil.rmtree(tmp_path / shares[0].store, ignore_errors=True)
-        last = [started(Share(tmp_path, uri, OPTIONS, ASSETS, f"last-{p}", p, 2)) for p in range(2)]
+        last = [started(Share(tmp_path, uri, OPTIONS, ASSETS, f"last-{p}", p, 3)) for p in range(3)]
         for process in last:
             process.join(60)
-    assert [process.exitcode for process in last] == [0, 0]
+    assert [process.exitcode for process in last] == [0, 0, 0]
     assert counts(uri) == {f"asset-{p}-{n}": ROWS for p in range(PARTITIONS) for n in range(ASSETS)}
 
 

@@ -81,11 +81,12 @@ def test_a_refusal_is_an_end(state: State) -> None:
 def test_a_duplicate_ends_with_the_asset_that_exists() -> None:
     """A duplicate waits for the asset that exists, and has its state; its own answer says nothing of that."""
     duplicate = answer(State.DUPLICATE)
-    assert fate_of(MINE, [duplicate], []) == Fate(state=State.DUPLICATE, existing=State.PENDING)
+    assert fate_of(MINE, [duplicate], []).existing == State.PENDING
     assert not fate_of(MINE, [duplicate, *job(("validate", State.PROCESSING))], []).ended
     for heard, known in (([duplicate, *job(*COMPLETED)], []), ([duplicate], job(*COMPLETED))):
         fate = fate_of(MINE, heard, known)
-        assert fate == Fate(state=State.DUPLICATE, existing=State.COMPLETED) and fate.well
+        assert (fate.state, fate.existing, fate.well) == (State.DUPLICATE, State.COMPLETED, True)
+        assert fate.message == "The asset is there already: completed."
 
 
 def test_a_replay_that_was_sent_before_ends_without_an_answer() -> None:

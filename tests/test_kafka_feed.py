@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -247,26 +246,15 @@ def test_from_topic_to_topic_through_a_crash(kafka: Settings, tmp_path: Path):  
         op.output("out", op.map("hand_on", messages, hand_on), KafkaSink(kafka, [DERIVED]))
         return flow
 
-    recovery = RecoveryConfig(str(tmp_path))
+    recovery, admin = RecoveryConfig(str(tmp_path)), KafkaAdmin(kafka)
+
+    def all_finished() -> bool:
+        return all(found.offset == 200 for found in admin.committed(VALIDATED, "derive").values())
+
     with pytest.raises(Exception, match=r"mapper|half-way"):
         run_main(copied(400), epoch_interval=AT_ONCE, recovery_config=recovery)
-    stop_when(gate, lambda: handed_on >= 900 or committed_everywhere(kafka))
+    threading.Thread(target=lambda: (eventually(all_finished, 90), gate.drain())).start()
     run_main(copied(0), epoch_interval=AT_ONCE, recovery_config=recovery)
     expected = {f"{number}-{n}".encode() for number in range(PARTITIONS) for n in range(200)}
     assert {message.value() for message in everything(kafka, DERIVED, counted(800))} == expected
-    assert committed_everywhere(kafka)
-
-
-def committed_everywhere(settings: Settings) -> bool:
-    """Whether the group is at the end of each partition."""
-    return all(found.offset == 200 for found in KafkaAdmin(settings).committed(VALIDATED, "derive").values())
-
-
-def stop_when(gate: Gate, done: Callable[[], bool]) -> None:
-    """Has the flow drain once it is done, watched from another thread."""
-
-    def watch() -> None:
-        eventually(done, 30)
-        gate.drain()
-
-    threading.Thread(target=watch).start()
+    assert all_finished()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -134,30 +135,29 @@ def test_a_broker_that_stays_away_ends_the_flow_and_nothing_is_lost(
 @pytest.mark.parametrize("outage", ["paused", "stopped"])
 def test_an_outage_loses_nothing_and_keeps_the_order(own_broker: Broker, own_kafka: Settings, outage: str):  # noqa: F811
     """Two producers write on while the broker stands still or is gone: each key's records come once and in order."""
-    writers = [KafkaWriter(own_kafka, [STATUS]) for _ in range(2)]
     failures: list[BaseException] = []
-    away, back = threading.Event(), threading.Event()
+    away, written = threading.Event(), threading.Barrier(3)
 
     def write(writer: KafkaWriter, prefix: str) -> None:
         try:
             for start in range(0, 3000, 100):
                 if start == 1000:
-                    away.wait(30)
+                    assert away.wait(60)
                 writer.write(record(n, f"{prefix}-{n % 10}") for n in range(start, start + 100))
-            assert not back.is_set(), "all was written while the broker was away"
+            written.wait(60)
             writer.flush()
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=write, args=(writer, str(n))) for n, writer in enumerate(writers)]
+    threads = [threading.Thread(target=write, args=(KafkaWriter(own_kafka, [STATUS]), prefix)) for prefix in "ab"]
     for thread in threads:
         thread.start()
     own_broker.pause() if outage == "paused" else own_broker.stop()
     try:
         away.set()
-        threading.Event().wait(4)
+        written.wait(60)
+        time.sleep(2)
     finally:
-        back.set()
         own_broker.resume() if outage == "paused" else own_broker.start()
     own_broker.wait()
     for thread in threads:

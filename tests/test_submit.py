@@ -15,7 +15,7 @@ from buckets import bucket
 from kafka_fixtures import counted, everything, kafka  # noqa: F401  (a fixture)
 from typer.testing import CliRunner, Result
 
-from dataflows import submitting
+from dataflows import following, submitting
 from dataflows.cli import NOT_ALL, USAGE, app
 from dataflows.connections import objects_of
 from operators.stages.dead_letter import letter_key
@@ -212,8 +212,19 @@ def test_wait_ends_at_its_timeout(settings: Settings, picture: Path) -> None:
     """Where nobody answers, the wait ends when it was told to, and says what is left."""
     done = submit(picture, "--wait", "--timeout", "0.5", "--json")
     assert done.exit_code == NOT_ALL and "1 have not ended yet" in done.stderr
+    assert rows(done)[0]["state"] == "pending" and len(sent(settings, 1)) == 1
+
+
+def test_an_interrupt_ends_the_wait_only(settings: Settings, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while it waits leaves the asset to the flows, and says so."""
+
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(following, "follow", interrupted)
+    done = submit(picture, "--wait", "--json")
+    assert done.exit_code == NOT_ALL and "1 have not ended yet" in done.stderr
     assert rows(done)[0]["state"] == "pending"
-    sent(settings, 1)
 
 
 def test_a_duplicate_has_the_state_of_the_asset_that_exists(settings: Settings, picture: Path) -> None:
