@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all services services-down lint bench lock clean
+.PHONY: setup demo test test-all services services-down smoke-services chaos lint bench lock clean
 
 .venv/bin/uv:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else f"Python 3.11 or 3.12 is needed, not {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
@@ -36,6 +36,12 @@ services:
 
 services-down:
 	services/services.sh down
+
+smoke-services: setup
+	services/services.sh during scripts/smoke_services.sh
+
+chaos: .venv/.dev
+	services/services.sh during $(BIN)/python -m chaos
 
 tests/producers/node_modules/.package-lock.json: tests/producers/package-lock.json
 	cd tests/producers && npm ci --silent --ignore-scripts --no-audit --no-fund

@@ -14,9 +14,9 @@ from dataflows.submit import events_of, submission_of
 from operators.stages import derive, ingest, validate, videos
 from operators.stages.services import Services
 from schemas.asset import StepRun, Work
-from schemas.events import IngestEvent
 from schemas.outcome import Outcome
 from schemas.settings import Settings
+from schemas.structs import Received, received
 
 # what the rivals make as well; ours makes the map, the waveform and the placeholder besides
 FILES = ("mezzanine", "preview", "poster", "storyboard", "stills", "speech")
@@ -36,11 +36,11 @@ class Derived:
 def derived(clip: Path, out: Path) -> Derived:
     """All derivatives of a video, sandbox, object store and result records included. Raises Unfair for a remux."""
     settings, started = Settings(out=out), time.perf_counter()
-    with Runtime(settings) as runtime:
+    with Runtime(settings, "bench", None) as runtime:
         start_s = time.perf_counter() - started
         services, loop = runtime.services, runtime.loop
         event = next(events_of(settings, [str(clip)], submission_of(settings)))
-        work = loop.run(_admitted(services, event))
+        work = loop.run(_admitted(services, received(event.model_dump_json().encode())))
         ingest_s = time.perf_counter() - started - start_s
         with metered() as cost:
             runs = _item(loop.run(derive.run(services, work))).steps
@@ -49,7 +49,7 @@ def derived(clip: Path, out: Path) -> Derived:
     return Derived(cost, start_s, ingest_s, again.cpu, {name: _path(services, work, runs, name) for name in FILES})
 
 
-async def _admitted(services: Services, event: IngestEvent) -> Work:
+async def _admitted(services: Services, event: Received) -> Work:
     work = _item(await validate.run(services, _item(await ingest.run(services, event))))
     if videos.is_remuxed(work):
         raise Unfair("the clip's own pictures would be copied: nothing to compare")

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 from deltalake import DeltaTable
 
 from bench.measure import Row
-from dataflows.running import EPOCH, recovery_of
+from dataflows.running import EPOCH
 from dataflows.runtime import Runtime
 from dataflows.submit import append, submission_of
-from dataflows.wiring import build
+from dataflows.whole import whole
 from operators.stages import derive, enrich, ingest, publish, register, validate
 from operators.stages.rows import asset_row
 from operators.stages.services import Services
@@ -27,10 +28,12 @@ from schemas.events import IngestEvent
 from schemas.outcome import Outcome
 from schemas.pipelines import Pipeline
 from schemas.settings import Settings
+from schemas.structs import Received
 from sources.folder import event_for
 
 
-async def _ingest(services: Services, event: IngestEvent) -> Outcome[Work]:
+async def _ingest(services: Services, received: Received) -> Outcome[Work]:
+    event = received.event()
     now, asset = services.clock_ms(), event.data.asset_id
     record = IngestRecord(asset_id=asset, job_id=event.id, event_id=event.id, accepted_ms=now, request=event.data)
     return Outcome(Work(record=record, pipeline=_PIPELINE, original=_ORIGINAL))
@@ -55,8 +58,9 @@ def measured(assets: int) -> Row:
         append(settings, _events(settings, assets))
         for stage in (ingest, validate, derive, enrich, register, publish):
             stack.enter_context(patch.object(stage, "run", _INSTEAD.get(stage, _pass_on)))
-        with Runtime(settings) as runtime:
-            seconds = _run(build(runtime), settings)
+        recovery = settings.below("recovery")
+        with Runtime(settings, "pipeline", recovery) as runtime:
+            seconds = _run(whole(runtime), recovery)
         _require_all(settings, assets)
     return Row("overhead of the flow with stages that do nothing: ms an asset", 1000 * seconds / assets, 2.0)
 
@@ -67,9 +71,9 @@ def _events(settings: Settings, assets: int) -> list[IngestEvent]:
     return [event_for(source, source.name, submission, epoch) for source in sources]
 
 
-def _run(flow: Any, settings: Settings) -> float:
+def _run(flow: Any, recovery: Path) -> float:
     started = time.perf_counter()
-    cli_main(flow, epoch_interval=EPOCH, recovery_config=recovery_of(settings))
+    cli_main(flow, epoch_interval=EPOCH, recovery_config=RecoveryConfig(str(recovery)))
     return time.perf_counter() - started
 
 

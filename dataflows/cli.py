@@ -27,9 +27,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 USAGE, NOT_ALL = 2, 3
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of everything that is made.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of everything that is made; `out` by default.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout, everything else on stderr.")]
-Tenant = Annotated[str, typer.Option("--tenant", help="Whose assets.")]
+Tenant = Annotated[str | None, typer.Option("--tenant", help="Whose assets.")]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="Only this kind of asset; may be given again.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="Only with this tag or label; with all that are given.")]
 Language = Annotated[str, typer.Option("--language", help="Only in this language, such as en.")]
@@ -37,10 +37,9 @@ Limit = Annotated[int, typer.Option("--limit", min=1, help="The most results.")]
 Assets = Annotated[list[str] | None, typer.Argument(help="Asset ids, or names of their files.")]
 Asset = Annotated[str, typer.Argument(help="An asset id, or the name of its file.")]
 Targets = Annotated[list[str], typer.Argument(metavar="PATH|URL…", help="Files, folders or http(s) URLs.")]
-PipelineName = Annotated[str, typer.Option("--pipeline", help="A pipeline's name; `describe` lists them.")]
+PipelineName = Annotated[str | None, typer.Option("--pipeline", help="A pipeline's name; `describe` lists them.")]
 Flow = Annotated[str, typer.Argument(help="ingest, derive, enrich, register, publish or pipeline.")]
 
-OUT = Path("out")
 T = TypeVar("T")
 
 
@@ -89,10 +88,10 @@ def ended(fine: bool) -> None:
 @app.command()
 def run(
     targets: Targets,
-    out: Out = OUT,
+    out: Out = None,
     as_json: Json = False,
-    pipeline: PipelineName = "default",
-    tenant: Tenant = "default",
+    pipeline: PipelineName = None,
+    tenant: Tenant = None,
     follow: Annotated[bool, typer.Option("--follow", help="Keep watching the folders until interrupted.")] = False,
 ) -> None:
     """Takes media from upload to publication, and writes a report."""
@@ -113,10 +112,10 @@ def run(
 @app.command()
 def submit(
     targets: Targets,
-    out: Out = OUT,
+    out: Out = None,
     as_json: Json = False,
-    pipeline: PipelineName = "default",
-    tenant: Tenant = "default",
+    pipeline: PipelineName = None,
+    tenant: Tenant = None,
     key: Annotated[str, typer.Option("--idempotency-key", help="By default the file's hash and name.")] = "",
     title: Annotated[str, typer.Option("--title", help="The asset's title, by default its file's name.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Wait until each asset has ended.")] = False,
@@ -145,7 +144,7 @@ def submit(
 
 
 @app.command()
-def replay(assets: Assets = None, out: Out = OUT, as_json: Json = False, tenant: Tenant = "default") -> None:
+def replay(assets: Assets = None, out: Out = None, as_json: Json = False, tenant: Tenant = None) -> None:
     """Sends dead letters through again: of these assets, or all that are unresolved."""
     from dataflows import commands, queries
     from dataflows.running import Busy
@@ -167,9 +166,9 @@ def asset_id(queries: Any, settings: Settings, name: str) -> str:
 @app.command()
 def search(
     words: Annotated[str, typer.Argument(help="What to look for.")],
-    out: Out = OUT,
+    out: Out = None,
     as_json: Json = False,
-    tenant: Tenant = "default",
+    tenant: Tenant = None,
     kind: Kinds = None,
     tag: Tags = None,
     language: Language = "",
@@ -185,9 +184,9 @@ def search(
 @app.command()
 def similar(
     asset: Asset,
-    out: Out = OUT,
+    out: Out = None,
     as_json: Json = False,
-    tenant: Tenant = "default",
+    tenant: Tenant = None,
     kind: Kinds = None,
     tag: Tags = None,
     language: Language = "",
@@ -224,7 +223,7 @@ def show_hits(settings: Settings, hits: list[Any], output: Output) -> None:
 
 
 @app.command()
-def status(asset: Assets = None, out: Out = OUT, as_json: Json = False, tenant: Tenant = "default") -> None:
+def status(asset: Assets = None, out: Out = None, as_json: Json = False, tenant: Tenant = None) -> None:
     """The state of all assets, or the steps of one."""
     from dataflows import queries
 
@@ -239,9 +238,9 @@ def status(asset: Assets = None, out: Out = OUT, as_json: Json = False, tenant: 
 @app.command()
 def lineage(
     asset: Asset,
-    out: Out = OUT,
+    out: Out = None,
     as_json: Json = False,
-    tenant: Tenant = "default",
+    tenant: Tenant = None,
     form: Annotated[str, typer.Option("--format", help="tree, openlineage, mermaid or json.")] = "tree",
     descendants: Annotated[bool, typer.Option("--descendants", help="Assets made from this one, too.")] = False,
     as_of: Annotated[str, typer.Option("--as-of", help="As it was: a time (ISO 8601), or a version.")] = "",
@@ -260,7 +259,7 @@ def lineage(
 
 
 @app.command()
-def delete(asset: Asset, out: Out = OUT, as_json: Json = False, tenant: Tenant = "default") -> None:
+def delete(asset: Asset, out: Out = None, as_json: Json = False, tenant: Tenant = None) -> None:
     """Removes an asset wholly: objects that nobody shares, vectors, rows, publications; a tombstone stays."""
     from dataflows import maintenance, queries
     from dataflows.running import Busy, alone
@@ -269,14 +268,14 @@ def delete(asset: Asset, out: Out = OUT, as_json: Json = False, tenant: Tenant =
     unfinished = asyncio.run(maintenance.is_unfinished(settings, asset))
     wanted = asset if unfinished else asset_id(queries, settings, asset)
     try:
-        with alone(settings):
+        with alone(settings.below()):
             Output(as_json).rows([asyncio.run(maintenance.delete(settings, wanted))], maintenance.DELETED)
     except Busy as error:
         refuse(str(error))
 
 
 @app.command()
-def verify(out: Out = OUT, as_json: Json = False) -> None:
+def verify(out: Out = None, as_json: Json = False) -> None:
     """Hashes every object again, and checks that all that manifests, tables and index name is there."""
     from dataflows import maintenance
 
@@ -286,7 +285,7 @@ def verify(out: Out = OUT, as_json: Json = False) -> None:
 
 
 @app.command()
-def reindex(out: Out = OUT, as_json: Json = False) -> None:
+def reindex(out: Out = None, as_json: Json = False) -> None:
     """Builds the search index anew from the lineage, and puts it in the old one's place once it is whole."""
     from dataflows import reindexing
     from dataflows.running import Busy
@@ -341,7 +340,7 @@ def reset_offsets(
 
 
 @tables_commands.command("maintain")
-def maintain_tables(out: Out = OUT, as_json: Json = False) -> None:
+def maintain_tables(out: Out = None, as_json: Json = False) -> None:
     """Joins the tables' small files, removes what is older than `vacuum_h`, and writes checkpoints; flows may run."""
     from dataflows import tables
 
@@ -349,7 +348,7 @@ def maintain_tables(out: Out = OUT, as_json: Json = False) -> None:
 
 
 @app.command()
-def describe(out: Out = OUT, as_json: Json = False) -> None:
+def describe(out: Out = None, as_json: Json = False) -> None:
     """The stages, settings, pipelines, models and codes."""
     from dataflows import describing
 

@@ -28,7 +28,7 @@ def run(settings: Settings, targets: Sequence[str], output: Output) -> bool:
     A run that a signal ended is well if nothing failed: the next one goes on with what is left. Raises Busy,
     ValueError, FileNotFoundError.
     """
-    with alone(settings):
+    with alone(settings.below()):
         for path in left_out(targets):
             output.notes.print(f"left out {path}: no media by its name", style="dim", highlight=False)
         watched = [t for t in targets if settings.follow and not is_url(t) and Path(t).is_dir()]
@@ -46,7 +46,7 @@ def replay(settings: Settings, assets: Sequence[str], output: Output) -> bool:
         send(settings, events)
         output.notes.print(f"sent {len(events)} through again")
         return True
-    with alone(settings):
+    with alone(settings.below()):
         events = _replays(settings, assets, output)
         append(settings, events)
         return _run(settings, events, output, []) if events else True

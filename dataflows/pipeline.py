@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
-from contextlib import ExitStack
-
-from dataflows.running import alone, quiet, started
+from dataflows.running import process
 from dataflows.submit import submit
-from dataflows.wiring import build
-from schemas.settings import Settings
+from dataflows.whole import whole
 
-settings = Settings()
-held = ExitStack()
-held.enter_context(alone(settings))
-quiet()
-submit(settings, settings.input)
-runtime = started(settings)
-atexit.register(runtime.close)
-flow = build(runtime)
+runtime = process("pipeline")
+if not runtime.settings.events:
+    submit(runtime.settings, runtime.settings.input)
+flow = whole(runtime)

@@ -31,7 +31,8 @@ def rows(
         found = found.filter(pl.col("asset_id").is_in(list(asset_ids)))
     if accepted:
         found = found.filter(tables.accepted_at(accepted))
-    found = found.filter(*(pl.col(name) == value for name, value in equal.items()))
+    for name, value in equal.items():
+        found = found.filter(pl.col(name) == value)
     try:
         return found.select(columns or pl.all()).collect().to_dicts()
     except OSError as error:

@@ -52,7 +52,7 @@ async def reindex(settings: Settings) -> dict[str, Any]:
 
 
 def _exclusive(settings: Settings) -> AbstractContextManager[None]:
-    return nullcontext() if settings.index else alone(settings)
+    return nullcontext() if settings.index else alone(settings.below())
 
 
 def _in_tables(settings: Settings) -> dict[Asset, int]:

@@ -1,7 +1,8 @@
-"""Runs the whole flow embedded: one process at a time on an output folder, recovered where the last one ended."""
+"""Runs flows: each process alone on a folder of its own, recovered where the last one ended."""
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import logging
 import shutil
@@ -9,23 +10,26 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import InvalidStateError
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
-from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
+from dataflows import recovery
 from dataflows.runtime import Runtime
 from dataflows.submit import sent, submission_of
-from dataflows.wiring import build
+from dataflows.whole import whole
 from schemas.events import IngestEvent, StatusChanged
 from schemas.settings import Settings
 from sources.folder import Watcher, file_event
 
 EPOCH = timedelta(seconds=1)
 SCANS = 2
+DAY_S = 86_400.0
+_held = ExitStack()  # the locks of a process that runs a flow, until it ends
 
 
 class Busy(RuntimeError):
@@ -33,30 +37,23 @@ class Busy(RuntimeError):
 
 
 @contextmanager
-def alone(settings: Settings) -> Iterator[None]:
-    """Holds the output folder for this process; the kernel frees it when the process dies. Raises Busy."""
-    path = settings.below(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+def alone(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process; the kernel frees it when the process dies. Raises Busy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise Busy(f"another process works on {settings.out}; wait for it, or use another --out") from error
+            raise Busy(f"another process works on {folder}; wait for it, or use another --out") from error
         yield
-
-
-def recovery_of(settings: Settings) -> RecoveryConfig:
-    """The recovery store, made at the first run."""
-    folder = settings.below("recovery")
-    if not any(folder.glob("part-*.sqlite3")):
-        folder.mkdir(parents=True, exist_ok=True)
-        init_db_dir(folder, 1)
-    return RecoveryConfig(str(folder))
 
 
 def quiet() -> None:
     """Logs to stderr, without what libraries say of every file."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
     for name, level in {"libav": logging.CRITICAL, "httpx": logging.WARNING}.items():
         logging.getLogger(name).setLevel(level)
     threading.excepthook = _but_cancelled
@@ -68,11 +65,14 @@ def _but_cancelled(error: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(error)
 
 
-def started(settings: Settings, on_event: Callable[[StatusChanged], None] | None = None) -> Runtime:
+def started(
+    settings: Settings, name: str, store: Path | None, on_event: Callable[[StatusChanged], None] | None = None
+) -> Runtime:
     """The running runtime, once what a killed process left unfinished is gone; only for one that is `alone`."""
-    shutil.rmtree(settings.below("scratch"), ignore_errors=True)
-    runtime = Runtime(settings, on_event).start()
-    runtime.loop.run(runtime.store.sweep(older_s=0))
+    shutil.rmtree(settings.process_folder(name) / "scratch", ignore_errors=True)
+    runtime = Runtime(settings, name, store, on_event).start()
+    alone_there = not settings.events and not settings.objects
+    runtime.loop.run(runtime.store.sweep(older_s=0 if alone_there else DAY_S))
     runtime.drain_on_signals()
     return runtime
 
@@ -80,9 +80,21 @@ def started(settings: Settings, on_event: Callable[[StatusChanged], None] | None
 def run_flow(settings: Settings, on_event: Callable[[StatusChanged], None] | None = None) -> bool:
     """Runs until everything in the inbox has ended, or a signal asks it to drain; whether one did."""
     quiet()
-    with closing(started(settings, on_event)) as runtime:
-        cli_main(build(runtime), epoch_interval=EPOCH, recovery_config=recovery_of(settings))
+    store = settings.process_folder("pipeline") / "recovery"
+    with closing(started(settings, "pipeline", store, on_event)) as runtime:
+        flow = whole(runtime)
+        cli_main(flow, epoch_interval=EPOCH, recovery_config=RecoveryConfig(str(store)))
         return runtime.gate.draining
+
+
+def process(name: str) -> Runtime:
+    """The runtime of a flow that `python -m bytewax.run` runs, with settings from the environment; it ends with it."""
+    settings = Settings()
+    _held.enter_context(alone(settings.process_folder(name)))
+    quiet()
+    runtime = started(settings, name, recovery.given())
+    atexit.register(runtime.close)
+    return runtime
 
 
 @contextmanager

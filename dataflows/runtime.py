@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from types import FrameType
+from typing import Any
+
+import pyarrow as pa
 
 import operators.models
-from dataflows.connections import channels_of, index_of, objects_of, policy_of
+from dataflows import recovery
+from dataflows.connections import channels_of, index_of, objects_of, policy_of, table_options, table_uri
 from dataflows.tombstones import Tombstones
 from operators.attempts import now_ms
-from operators.gate import Gate
+from operators.gate import Gate, GatedSource, gated
 from operators.loop import Loop
-from operators.media.content_type import detect
 from operators.pools import Lane, Models, Pools
 from operators.stages.services import Services
-from operators.stages.validate import DETECT_S
 from schemas.asset import Source
 from schemas.events import StatusChanged
+from schemas.messages import Message, Record
 from schemas.routing import PROFILES
 from schemas.settings import Settings
+from schemas.topics import Topic, full_name
+from sinks.delta import DeltaSink
+from sinks.kafka import KafkaSink
 from sources.fetch import open_source
+from sources.inbox import InboxSource
+from sources.kafka import feeds
+from sources.kafka_admin import KafkaAdmin
+from sources.pulled import PulledSource
+from sources.watermark import Watermark
 
 # what tasks import, less what starts threads when it is imported (magika, onnxruntime): forks must not inherit them
 PRELOAD = (
@@ -31,12 +43,15 @@ PRELOAD = (
     "operators.stages.validate_tasks",
     "operators.stages.video_tasks",
 )
+# flows that run no task in a process of its own, and flows with the quick gate, which needs a model at once
+WITHOUT_TASKS = frozenset({"register", "publish"})
+WITH_GATE = frozenset({"pipeline", "ingest"})
 
 
-def pools_of(settings: Settings) -> Pools:
+def pools_of(settings: Settings, scratch: Path) -> Pools:
     """Lanes and model processes; models may read their weights beside the installed packages."""
     lanes = {"light": Lane(settings.light_workers), "heavy": Lane(settings.heavy_workers, nice=5)}
-    temporary = settings.below("scratch", "models")
+    temporary = scratch / "models"
     temporary.mkdir(parents=True, exist_ok=True)
     weights = Path(operators.models.__file__).parent / "weights"
     models = Models(workers=settings.model_processes, nice=2, read=(weights,), scratch=temporary)
@@ -51,18 +66,33 @@ def sniffers_of(settings: Settings) -> Pools:
 class Runtime:
     """Everything that lives as long as a flow. A context manager; leaving it ends all processes and the loop."""
 
-    def __init__(self, settings: Settings, on_event: Callable[[StatusChanged], None] | None = None) -> None:
-        self.settings, self._on_event = settings, on_event or (lambda _event: None)
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        recovery: Path | None,
+        on_event: Callable[[StatusChanged], None] | None = None,
+    ) -> None:
+        """`recovery` is the folder of the flow's recovery store, None for a run without one."""
+        self.settings, self.name, self._recovery = settings, name, recovery
+        self._on_event = on_event or (lambda _event: None)
+        self.folder = settings.process_folder(name)
+        self.scratch = self.folder / "scratch"
         self.gate, self.store = Gate(settings.unfinished), objects_of(settings)
-        self.pools, self.sniffers, self.loop = pools_of(settings), sniffers_of(settings), Loop()
+        self.pools, self.sniffers, self.loop = pools_of(settings, self.scratch), sniffers_of(settings), Loop()
+        self._watermarks: dict[tuple[str, int], Watermark] = {}
+        self._tables: list[DeltaSink] = []
 
     def start(self) -> Runtime:
         """Starts pools before any thread exists, then the loop; what the first quick gate needs loads meanwhile."""
-        self.pools.start()
+        if self.name not in WITHOUT_TASKS:
+            self.pools.start()
         self.loop.start()
-        self.loop.call(self._warm)
+        if self.name in WITH_GATE:
+            self.loop.call(self._warm)
         self.services = self._services()
-        self.tombstones = self.loop.run(Tombstones.load(self.store))
+        live = Tombstones(live=self.store)
+        self.tombstones = live if self.settings.events else self.loop.run(Tombstones.load(self.store))
         return self
 
     def _services(self) -> Services:
@@ -74,10 +104,12 @@ class Runtime:
         return Services(
             store=self.store, index=index_of(settings), pools=self.pools, sniffers=self.sniffers, profiles=PROFILES,
             channels=channels_of(settings), pipelines=settings.pipelines(), fetch=fetch,
-            scratch=settings.below("scratch"), clock_ms=now_ms, on_event=self._on_event,
+            scratch=self.scratch, clock_ms=now_ms, on_event=self._on_event,
         )  # fmt: skip
 
     def _warm(self) -> None:
+        from operators.stages.validate import DETECT_S, detect
+
         self._warming = asyncio.ensure_future(self.sniffers.call(detect, b"", timeout_s=DETECT_S))
 
     def close(self) -> None:
@@ -100,3 +132,44 @@ class Runtime:
 
         signal.signal(signal.SIGTERM, drain)
         signal.signal(signal.SIGINT, drain)
+
+    def inbox(self) -> GatedSource:
+        """The embedded log of submissions."""
+        self._recovered(())
+        return gated(InboxSource(self.settings.below("inbox", "ingest.jsonl"), follow=self.settings.follow), self.gate)
+
+    def topic(self, topic: Topic) -> PulledSource:
+        """This process's partitions of a topic, read on behalf of the flow. Raises RuntimeError if it has none."""
+        settings, name = self.settings, full_name(self.settings, topic)
+        committed = KafkaAdmin(settings).committed(topic, self.name)
+        note = self._recovered(c.note for number, c in committed.items() if settings.reads(number))
+        found = feeds(settings, topic, self.name, note)
+        marks = {part: Watermark(self._unfinished, self.gate.watch()) for part in found}
+        self._watermarks |= {(name, int(part)): mark for part, mark in marks.items()}
+        return PulledSource(found, self.gate, marks)
+
+    def _recovered(self, notes: Iterable[str]) -> str:
+        return recovery.ready(self._recovery, self.settings.process, self.settings.processes, notes)
+
+    def _unfinished(self) -> set[str]:
+        return self.gate.holds().union(*(table.waiting() for table in self._tables))
+
+    def hold(self, read: Iterable[tuple[Message, str]]) -> None:
+        """Messages, in order, count as unfinished until the assets are that each is about."""
+        for place, held in groupby(read, key=lambda pair: pair[0][:2]):
+            if mark := self._watermarks.get(place):
+                mark.hold([(message.offset, key) for message, key in held])
+
+    def table(self, name: str, schema: pa.Schema) -> DeltaSink:
+        """The sink of a table, which leaves out the rows of deleted assets: a snapshot may hold some too."""
+        settings = self.settings
+        sink = DeltaSink(
+            table_uri(settings, name), schema, table_options(settings), patience_s=settings.patience,
+            wanted=lambda rows: self.loop.run(self.tombstones.living(rows)),
+        )  # fmt: skip
+        self._tables.append(sink)
+        return sink
+
+    def sink(self, topics: Sequence[Topic], encode: Callable[[list[Any]], Iterable[Record]]) -> KafkaSink:
+        """A sink of items whose records go to these topics."""
+        return KafkaSink(self.settings, topics, encode, self.settings.patience)

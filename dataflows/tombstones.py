@@ -6,16 +6,20 @@ new submission of it was refused.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from operators.stages.dead_letter import Ending
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.stages.dead_letter import Ending, subject_of
 from operators.stages.ingest import tombstone_key
 from schemas.asset import Work
 from schemas.base import Model
-from schemas.events import IngestEvent
 from schemas.ports import ObjectStore
+from schemas.structs import Received
 
 CODE = "deleted"
 PREFIX = tombstone_key("", "").split("/", 1)[0]
@@ -30,23 +34,46 @@ class Tombstone(Model):
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Tombstones:
-    """The ids of all deleted assets. Nothing is deleted while a flow holds the folder, so a flow reads them once."""
+    """The ids of deleted assets that this process knows of.
 
-    assets: frozenset[str] = frozenset()
+    Embedded, nothing is deleted while a flow holds the folder: all are read once. With `live` an asset may be deleted
+    at any time, and each question about an item goes to the store.
+    """
+
+    assets: set[str] = field(default_factory=set)
+    live: ObjectStore | None = None
 
     @classmethod
     async def load(cls, store: ObjectStore) -> Tombstones:
         """Those of all tenants."""
         keys = await store.keys(PREFIX)
-        return cls(frozenset(key.rpartition("/")[2].removesuffix(".json") for key in keys))
+        return cls({key.rpartition("/")[2].removesuffix(".json") for key in keys})
 
-    def cover(self, item: IngestEvent | Work | Ending) -> bool:
+    async def cover(self, item: Received | Work | Ending) -> bool:
         """Whether an item of a stage is of a deleted asset; a submission is not, for ingest has to refuse it."""
-        if isinstance(item, Work):
-            return item.asset_id in self.assets
-        return isinstance(item, Ending) and item.letter.code != CODE and item.letter.asset_id in self.assets
+        if isinstance(item, Received) or (isinstance(item, Ending) and item.letter.code == CODE):
+            return False
+        about = subject_of(item)
+        if self.live and about.asset_id not in self.assets:
+            await self._ask(self.live, about.tenant, about.asset_id)
+        return about.asset_id in self.assets
+
+    async def _ask(self, store: ObjectStore, tenant: str, asset_id: str) -> None:
+        if await store.get(tombstone_key(tenant, asset_id)) is not None:
+            self.assets.add(asset_id)
+
+    async def living(self, rows: pa.Table) -> pa.Table:
+        """A table's rows, less those of assets that are deleted by now; that one was refused for it may be said."""
+        columns = rows.select(["tenant", "asset_id"]).group_by(["tenant", "asset_id"]).aggregate([])
+        about = zip(columns["tenant"].to_pylist(), columns["asset_id"].to_pylist(), strict=True)
+        if self.live:
+            await asyncio.gather(*(self._ask(self.live, *each) for each in about if each[1] not in self.assets))
+        gone = pc.is_in(rows["asset_id"], pa.array(self.assets, pa.string()))
+        if "code" in rows.column_names:
+            gone = pc.and_(gone, pc.not_equal(rows["code"], CODE))
+        return rows.filter(pc.invert(gone))
 
     def cover_row(self, row: Mapping[str, Any]) -> bool:
         """Whether a table's row is of a deleted asset, and does not say that it was refused for that."""

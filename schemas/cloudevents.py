@@ -94,9 +94,10 @@ def _text(name: str, value: bytes) -> str:
 
 def encode(topic: str, data: Told) -> Record:
     """What the pipeline tells, in structured mode, keyed by the asset's id; a dead letter by its own."""
-    letter = data.dead_letter_id if isinstance(data, DeadLetter) else ""
-    at_ms = data.at_ms if isinstance(data, StatusChanged) else 0
-    event = _event(_TYPES[type(data)], letter or data.event_id, data.asset_id, at_ms, data)
+    kind = _TYPES[type(data)]
+    letter = data.dead_letter_id if type(data) is DeadLetter else ""
+    at_ms = data.at_ms if type(data) is StatusChanged else 0
+    event = _event(kind, letter or data.event_id, data.asset_id, at_ms, data)
     return Record(topic, letter or data.asset_id, event, _STRUCTURED)
 
 

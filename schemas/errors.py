@@ -31,6 +31,9 @@ _R, _F = State.REJECTED, State.FAILED
 CODES: dict[str, Code] = {
     # ingest: the submission itself is refused
     "invalid_event": Code(_R, False, "The ingest event does not match its schema; correct it and submit again."),
+    "unreadable_message": Code(
+        _F, False, "A message between two flows cannot be read; run the same version on both sides, then replay."
+    ),
     "unknown_pipeline": Code(_R, False, "No pipeline of this name is configured; `describe` lists them."),
     "idempotency_conflict": Code(
         _R, False, "This idempotency key was used for another payload; submit under a new key."

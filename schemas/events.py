@@ -141,7 +141,11 @@ class Attempt(Model):
 
 
 class DeadLetter(Model):
-    """An input that ended badly, kept so that it can be replayed; `input` is the ingest event's JSON."""
+    """An input that ended badly, kept so that it can be replayed; `input` is the ingest event's JSON.
+
+    A message that could not be read is in `raw`, or where it is no text or over 256 KB in the object `raw_object`,
+    with its `headers`; `topic` is where it came from.
+    """
 
     dead_letter_id: str
     asset_id: str
@@ -156,6 +160,9 @@ class DeadLetter(Model):
     event_id: str
     input: IngestRequest | None = None
     raw: str = ""
+    raw_object: str = ""
+    topic: str = ""
+    headers: dict[str, str] = {}
     accepted_ms: int = 0
 
 

@@ -8,12 +8,15 @@ from typing import Any
 from uuid import UUID
 from zlib import crc32
 
+import msgspec
+
 from schemas.base import canonical_json
 
 NAMESPACE = UUID("6f1c6f0e-0d0b-5a38-9d5c-0f3d5b8c7a11")
 SHARDS = 128
 
 _NAMESPACE = NAMESPACE.bytes
+_flat_json = msgspec.json.encode
 # the digit that holds RFC 9562's variant, by the hash's own
 _VARIANT = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
 
@@ -39,9 +42,9 @@ def job_id(asset: str, pipeline_fingerprint: str) -> str:
     return _uuid5(f"job\0{asset}\0{pipeline_fingerprint}")
 
 
-def event_id(*parts: Any) -> str:
+def event_id(*parts: str | int) -> str:
     """UUIDv5 of an event's kind and what makes it unique."""
-    return _uuid5("event\0" + digest(*parts))
+    return _uuid5(f"event\0{_flat_json(parts).decode()}")
 
 
 def result_id(tenant: str, inputs: Sequence[str], stage: str, step: str, version: str, params: dict[str, Any]) -> str:

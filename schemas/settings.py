@@ -79,6 +79,10 @@ class Settings(BaseSettings):
         """A path below `out`."""
         return self.out.absolute().joinpath(*parts)
 
+    def reads(self, partition: int) -> bool:
+        """Whether a partition of a topic is one of this process's."""
+        return partition % self.processes == self.process
+
     def process_folder(self, flow: str) -> Path:
         """Where a flow's process keeps its lock, its scratch and its recovery store."""
         return self.below("processes", f"{flow}-{self.process}") if self.events else self.below()

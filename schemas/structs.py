@@ -33,7 +33,8 @@ def struct_of(model: type[BaseModel]) -> type[msgspec.Struct]:
     if decorators.field_validators or decorators.model_validators or model.model_config != Model.model_config:
         raise TypeError(f"{model.__name__} validates more than its fields say")
     fields = [_field(name, field) for name, field in model.model_fields.items()]
-    return msgspec.defstruct(model.__name__, fields, kw_only=True, frozen=True, forbid_unknown_fields=True)
+    # nothing in it can refer to it, so the collector of cycles need not look at it
+    return msgspec.defstruct(model.__name__, fields, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False)
 
 
 def _field(name: str, field: FieldInfo) -> tuple[str, Any] | tuple[str, Any, Any]:
@@ -74,7 +75,7 @@ def _default(kind: Any, value: Any) -> Any:
     return msgspec.Raw(b"null") if kind is msgspec.Raw else value
 
 
-class Received(msgspec.Struct, frozen=True):
+class Received(msgspec.Struct, frozen=True, gc=False):
     """An ingest event as far as a flow needs it before a stage begins, and the JSON that it came as.
 
     `accepted_ms` is the event's own time in ms since 1970, 0 where it has none.

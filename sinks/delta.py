@@ -43,7 +43,7 @@ class _DeltaPartition(StatefulSinkPartition[Row, bytes]):
     def write_batch(self, values: list[Row]) -> None:
         with self._guarded(), self._lock:
             self._check()
-            self._rows += [row for row in values if not self._sink.drop(row) and self._is_new(row[ROW_ID])]
+            self._rows += [row for row in values if self._is_new(row[ROW_ID])]
 
     def _is_new(self, row_id: str) -> bool:
         if not self._recent.add(row_id) or row_id in self._waiting:
@@ -131,7 +131,7 @@ class DeltaSink(FixedPartitionedSink[Row, bytes]):
 
     Items are (key, row). `remembered` bounds the ids in memory (twice that many); older ids, and those of assets that
     were accepted before the process started, are looked up in the table, whose file statistics on `row_id`, the first
-    column, find them. Rows that `drop` says so of are left out, also those that a snapshot brings back.
+    column, find them. Of rows about to be appended only those are that `wanted` returns, on the table's own thread.
     """
 
     uri: str
@@ -140,7 +140,7 @@ class DeltaSink(FixedPartitionedSink[Row, bytes]):
     remembered: int = 100_000
     compact_every: int = 50
     patience_s: float = 0.0
-    drop: Callable[[Row], bool] = lambda _row: False
+    wanted: Callable[[pa.Table], pa.Table] = lambda rows: rows
     parts: tuple[str, ...] = field(default=("rows",), init=False)
 
     def __post_init__(self) -> None:
@@ -154,7 +154,8 @@ class DeltaSink(FixedPartitionedSink[Row, bytes]):
 
     def appender(self) -> Appender:
         """What appends to the table, which is created if it is not there."""
-        return Appender(open_table(self.uri, self.schema, self.options), self.patience_s, self.compact_every)
+        table = open_table(self.uri, self.schema, self.options)
+        return Appender(table, self.patience_s, self.compact_every, self.wanted)
 
     def list_parts(self) -> list[str]:
         """The table is one partition: one worker writes it."""

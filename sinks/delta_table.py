@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from collections.abc import Set as AbstractSet
 from itertools import pairwise
 from uuid import uuid4
@@ -24,6 +24,8 @@ from deltalake import CommitProperties, DeltaTable, Schema, WriterProperties, wr
 from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError
 from polars.exceptions import PolarsError
 
+from schemas.errors import AssetError
+
 ROW_ID = "row_id"
 WRITER = WriterProperties(compression="ZSTD", max_row_group_size=50_000)
 FILE_BYTES = 32 * 2**20
@@ -31,7 +33,7 @@ _CONFIGURATION = {"delta.dataSkippingNumIndexedCols": "1", "delta.checkpointInte
 # Only the very next version will do. By itself the library would take another one after a conflict, also where the
 # commit that it met is its own, whose answer was lost.
 _NEXT_VERSION = CommitProperties(max_commit_retries=0)
-PASSING = (OSError, DeltaError, PolarsError)
+PASSING = (OSError, DeltaError, PolarsError, AssetError)
 _FIRST_WAIT_S, _LAST_WAIT_S = 0.05, 5.0
 _CONFLICTS_S = 60.0
 _CLOCKS_MS = 10_000
@@ -124,8 +126,14 @@ class Appender:
     Every `compact_every` versions the writer whose commit it was joins the small files.
     """
 
-    def __init__(self, table: DeltaTable, patience_s: float = 0.0, compact_every: int = 50) -> None:
-        self._table, self._patience_s, self._compact_every = table, patience_s, compact_every
+    def __init__(
+        self,
+        table: DeltaTable,
+        patience_s: float = 0.0,
+        compact_every: int = 50,
+        wanted: Callable[[pa.Table], pa.Table] = lambda rows: rows,
+    ) -> None:
+        self._table, self._patience_s, self._compact_every, self._wanted = table, patience_s, compact_every, wanted
         self._ends = float("inf")
 
     def floor(self) -> str:
@@ -168,6 +176,7 @@ class Appender:
 
     def _append(self, rows: pa.Table, doubtful: AbstractSet[str]) -> None:
         self._table.update_incremental()
+        rows = self._wanted(rows)
         if known := self._known(doubtful):
             rows = rows.filter(pc.invert(pc.is_in(rows[ROW_ID], pa.array(known))))
         if rows.num_rows:

@@ -28,6 +28,22 @@ class DeliveryError(RuntimeError):
     """Records were not delivered."""
 
 
+def producer_options(settings: Settings, patience_s: float = PATIENCE_S) -> dict[str, Any]:
+    """How records are produced, as options of librdkafka: each on every replica that is in sync, once and in order."""
+    return {
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        "message.max.bytes": 16 * 2**20,
+        "queue.buffering.max.kbytes": 2**16,
+        "request.timeout.ms": 10_000,
+        **client_options(settings),
+        "acks": "all",
+        "enable.idempotence": True,
+        "message.timeout.ms": int(patience_s * 1000),
+        "delivery.report.only.error": True,
+    }
+
+
 class KafkaWriter:
     """Writes records to some topics; used by one thread.
 
@@ -41,25 +57,11 @@ class KafkaWriter:
         self._patience_s = patience_s
         self._error: DeliveryError | None = None
         self._trouble = ""
-        self._producer = Producer(self._options(settings))
+        self._producer = Producer(
+            {**producer_options(settings, patience_s), "on_delivery": self._on_delivery, "error_cb": self._on_error}
+        )
         names, metadata = {topic.name: full_name(settings, topic) for topic in topics}, self._metadata()
         self._places = {topic: (name, partitions_in(metadata, name)) for topic, name in names.items()}
-
-    def _options(self, settings: Settings) -> dict[str, Any]:
-        return {
-            "linger.ms": 5,
-            "compression.type": "lz4",
-            "message.max.bytes": 16 * 2**20,
-            "queue.buffering.max.kbytes": 2**16,
-            "request.timeout.ms": 10_000,
-            **client_options(settings),
-            "acks": "all",
-            "enable.idempotence": True,
-            "message.timeout.ms": int(self._patience_s * 1000),
-            "delivery.report.only.error": True,
-            "on_delivery": self._on_delivery,
-            "error_cb": self._on_error,
-        }
 
     def _metadata(self) -> Any:
         try:

@@ -76,6 +76,8 @@ class KafkaFeed:
             raise RuntimeError(f"{self._name}: {self._trouble.last or error.args[0].str()}") from error
         if not first <= begin <= end:
             raise self._gone(f"there is no offset {begin}, only {first} to {end}")
+        if offset is None:
+            self._finished = begin  # the note says from now on whose the partition is
         self._consumer.assign([self._place(begin)])
 
     def _committed(self, first: int) -> int:

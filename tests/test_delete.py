@@ -117,7 +117,7 @@ def test_later_runs_bring_nothing_back(place: Place) -> None:
 def test_a_folder_in_use_is_refused(place: Place) -> None:
     """While another process holds the folder the command ends with 2 and removes nothing."""
     before = {name: len(place.table(name)) for name in TABLES}
-    with alone(place.settings):
+    with alone(place.settings.below()):
         command = [PROGRAM, "delete", "two.png", "--out", place.out]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 2

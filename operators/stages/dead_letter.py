@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import ConfigDict
+
 from operators.stages.rows import Row, asset_row, dead_letter_row, notification_row
 from operators.stages.services import Services
 from schemas import ids
@@ -12,32 +14,35 @@ from schemas.asset import IngestRecord, IngestRequest, Source, Work
 from schemas.base import Model
 from schemas.errors import AssetError
 from schemas.events import NOTIFICATION, DeadLetter, IngestEvent, Notification
+from schemas.messages import Message
 from schemas.outcome import Failed, Outcome, Subject
 from schemas.pipelines import Pipeline
 from schemas.ports import ObjectStore
+from schemas.structs import Received
 
 RAW_BYTES = 256 * 1024
+UNKNOWN_TYPE = "application/octet-stream"
 
 
 class Ending(Model):
-    """A failure on its way to the dead letters: the letter, and the work as far as it came."""
+    """A failure on its way to the dead letters: the letter, and the work as far as it came.
+
+    `raw` is a message that could not be read, where the letter cannot hold it: it is too long, or no text.
+    """
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
     letter: DeadLetter
     work: Work
+    raw: bytes = b""
 
 
-def millis(event: IngestEvent) -> int:
-    """The event's own time in ms since 1970; 0 where it has none."""
-    return int(event.time.timestamp() * 1000) if event.time else 0
-
-
-def subject_of(item: IngestEvent | Work | Ending) -> Subject:
+def subject_of(item: Received | Work | Ending) -> Subject:
     """What a stage's events are about. Until a job is accepted, the event's id stands for the job's."""
     if isinstance(item, Ending):
         item = item.work
-    if isinstance(item, IngestEvent):
-        request = item.data
-        return Subject(request.asset_id, item.id, request.tenant, request.generation, millis(item))
+    if isinstance(item, Received):
+        return Subject(item.asset_id, item.event_id, item.tenant, item.generation, item.accepted_ms)
     record = item.record
     return Subject(item.asset_id, record.job_id, item.tenant, record.request.generation, record.accepted_ms)
 
@@ -56,21 +61,20 @@ def ending_of(failed: Failed[Any]) -> Ending:
     return Ending(letter=letter, work=work)
 
 
-def _unaccepted(event: IngestEvent) -> Work:
-    about = subject_of(event)
+def _unaccepted(received: Received) -> Work:
     record = IngestRecord(
-        asset_id=about.asset_id,
-        job_id=about.job_id,
-        event_id=event.id,
-        accepted_ms=about.accepted_ms,
-        request=event.data,
-    )
-    return Work(record=record, pipeline=Pipeline(name=event.data.pipeline))
+        asset_id=received.asset_id, job_id=received.event_id, event_id=received.event_id,
+        accepted_ms=received.accepted_ms, request=received.event().data,
+    )  # fmt: skip
+    return Work(record=record, pipeline=Pipeline(name=received.pipeline))
 
 
 async def run(services: Services, ending: Ending) -> Outcome[Ending]:
     """Keeps the letter, if it is not there yet, and hands on the asset's last rows."""
     letter = ending.letter
+    if ending.raw:
+        kept = await services.store.add_bytes(letter.tenant, ending.raw, UNKNOWN_TYPE)
+        letter = letter.model_copy(update={"raw_object": kept.sha256})
     await services.store.create(letter_key(letter), letter.model_dump_json().encode())
     told = Notification(
         event_id=ids.event_id(NOTIFICATION, letter.dead_letter_id), asset_id=letter.asset_id, tenant=letter.tenant,
@@ -116,16 +120,26 @@ def _replay_id(dead_letter_id: str) -> str:
     return ids.event_id("replay", dead_letter_id)
 
 
-def unreadable(topic: str, offset: int, raw: bytes, why: str) -> Ending:
-    """The dead letter of an event that cannot be read; its id derives from where it stood."""
-    error = AssetError("invalid_event", why)
-    place = ids.event_id("unreadable", topic, offset)
-    source = Source(uri=f"{topic}:{offset}", name=f"{topic}:{offset}")
-    request = IngestRequest(source=source, idempotency_key=place)
+def unreadable(message: Message, stage: str, why: str) -> Ending:
+    """The dead letter of a message that a stage cannot read; its id derives from where it stood."""
+    error = AssetError("invalid_event" if stage == "ingest" else "unreadable_message", why)
+    where, raw = f"{message.topic}:{message.partition}:{message.offset}", message.value or b""
+    place = ids.event_id("unreadable", message.topic, message.partition, message.offset)
+    request = IngestRequest(source=Source(uri=where, name=where), idempotency_key=place)
     record = IngestRecord(asset_id=request.asset_id, job_id=place, event_id=place, accepted_ms=0, request=request)
+    text = _text(raw)
     letter = DeadLetter(
         dead_letter_id=ids.event_id("dead-letter", place, 0), asset_id=request.asset_id, job_id=place,
-        tenant=request.tenant, stage="ingest", state=error.state, code=error.code, message=error.sentence,
-        event_id=place, raw=raw[:RAW_BYTES].decode(errors="replace"),
+        tenant=request.tenant, stage=stage, state=error.state, code=error.code, message=error.sentence,
+        event_id=place, topic=message.topic, raw=text or "",
+        headers={name: value.decode(errors="replace") for name, value in message.headers.items()},
     )  # fmt: skip
-    return Ending(letter=letter, work=Work(record=record, pipeline=Pipeline()))
+    return Ending(letter=letter, work=Work(record=record, pipeline=Pipeline()), raw=raw if text is None else b"")
+
+
+def _text(raw: bytes) -> str | None:
+    """What a letter can hold as it is: short text."""
+    try:
+        return raw.decode() if len(raw) <= RAW_BYTES else None
+    except UnicodeDecodeError:
+        return None

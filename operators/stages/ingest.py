@@ -12,12 +12,14 @@ from schemas.asset import IngestRecord, IngestRequest, ObjectKind, Output, Ref, 
 from schemas.base import Model
 from schemas.errors import AssetError, State
 from schemas.events import CloudEvent
-from schemas.outcome import Outcome
+from schemas.outcome import Codec, Outcome
 from schemas.pipelines import Pipeline
+from schemas.structs import Received, received
 
 VERSION = "1"
 LIMITED = ("video", "audio", "image", "document")
 UNKNOWN_TYPE = "application/octet-stream"
+CODEC: Codec[Received] = Codec(lambda event: event.raw, received)
 
 
 class Claim(Model):
@@ -53,11 +55,12 @@ def limit_of(pipeline: Pipeline) -> int:
     return max(pipeline.limits.bytes_of(kind) for kind in LIMITED)
 
 
-async def run(services: Services, event: CloudEvent[IngestRequest]) -> Outcome:
+async def run(services: Services, received: Received) -> Outcome[Work]:
     """From an ingest event to work with its original stored.
 
     Raises unknown_pipeline, deleted, idempotency_conflict, and what reading the source raises.
     """
+    event = received.event()
     request = event.data
     pipeline = services.pipelines.get(request.pipeline)
     if pipeline is None:
