@@ -10,79 +10,40 @@ import asyncio
 import math
 import os
 import sys
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
+from dataflows.options import (
+    Asset,
+    Assets,
+    Json,
+    Kinds,
+    Language,
+    Limit,
+    Out,
+    PipelineName,
+    Tags,
+    Targets,
+    Tenant,
+    answer,
+    ended,
+    failing,
+    refuse,
+    refusing,
+    settings_of,
+)
 from dataflows.output import Output
+from dataflows.service_commands import offsets_commands, tables_commands, topics_commands
 from schemas.errors import AssetError
 from schemas.ports import Filter
 from schemas.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-USAGE, NOT_ALL = 2, 3
-
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of everything that is made; `out` by default.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout, everything else on stderr.")]
-Tenant = Annotated[str | None, typer.Option("--tenant", help="Whose assets.")]
-Kinds = Annotated[list[str] | None, typer.Option("--kind", help="Only this kind of asset; may be given again.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", help="Only with this tag or label; with all that are given.")]
-Language = Annotated[str, typer.Option("--language", help="Only in this language, such as en.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="The most results.")]
-Assets = Annotated[list[str] | None, typer.Argument(help="Asset ids, or names of their files.")]
-Asset = Annotated[str, typer.Argument(help="An asset id, or the name of its file.")]
-Targets = Annotated[list[str], typer.Argument(metavar="PATH|URL…", help="Files, folders or http(s) URLs.")]
-PipelineName = Annotated[str | None, typer.Option("--pipeline", help="A pipeline's name; `describe` lists them.")]
-Flow = Annotated[str, typer.Argument(help="ingest, derive, enrich, register, publish or pipeline.")]
-
-T = TypeVar("T")
-
-
-def refuse(message: str) -> NoReturn:
-    """Ends with the exit code for usage."""
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(USAGE)
-
-
-@contextmanager
-def refusing(*errors: type[Exception]) -> Iterator[None]:
-    """Ends with the exit code for usage, and the error's text, where one of these is raised."""
-    try:
-        yield
-    except errors as error:
-        refuse(str(error))
-
-
-@contextmanager
-def failing(*errors: type[Exception]) -> Iterator[None]:
-    """Ends with exit code 3, and the error's text, where one of these is raised: a service is away, say."""
-    try:
-        yield
-    except typer.Exit:  # which is a RuntimeError
-        raise
-    except errors as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(NOT_ALL) from error
-
-
-def settings_of(**given: Any) -> Settings:
-    """Settings from the environment, with what the command line gives."""
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        refuse(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}")
-
-
-def ended(fine: bool) -> None:
-    """Exit code 3 unless all is fine."""
-    if not fine:
-        raise typer.Exit(NOT_ALL)
+app.add_typer(tables_commands, name="tables")
+app.add_typer(topics_commands, name="topics")
+app.add_typer(offsets_commands, name="offsets")
 
 
 @app.command()
@@ -206,12 +167,6 @@ def filter_of(kinds: list[str] | None, tags: list[str] | None, language: str) ->
     return Filter(kinds=tuple(kinds or ()), tags=tuple(tags or ()), language=language)
 
 
-def answer(work: Coroutine[Any, Any, T]) -> T:
-    """What the work returns; exit code 3, with a sentence, where a service is away."""
-    with failing(AssetError):
-        return asyncio.run(work)
-
-
 def show_hits(settings: Settings, hits: list[Any], output: Output) -> None:
     """Results with their assets' names; exit code 3 for none."""
     from dataflows import queries
@@ -296,55 +251,6 @@ def reindex(out: Out = None, as_json: Json = False) -> None:
         refuse(str(error))
     Output(as_json).rows([done], reindexing.REINDEXED)
     ended(not done["left_out"])
-
-
-topics_commands = typer.Typer(no_args_is_help=True, help="Kafka's topics.")
-offsets_commands = typer.Typer(no_args_is_help=True, help="How far flows have come in their topics.")
-tables_commands = typer.Typer(no_args_is_help=True, help="The Delta tables.")
-app.add_typer(tables_commands, name="tables")
-app.add_typer(topics_commands, name="topics")
-app.add_typer(offsets_commands, name="offsets")
-
-
-@topics_commands.command("apply")
-def apply_topics(as_json: Json = False) -> None:
-    """Creates the topics that are missing, and gives all of them the settings' retention; it can be run again."""
-    from dataflows import topics
-
-    with refusing(ValueError, RuntimeError):
-        rows = topics.apply(settings_of())
-    Output(as_json).rows(rows, topics.APPLIED)
-    ended(all(row["state"] != "differs" for row in rows))
-
-
-@offsets_commands.command("show")
-def show_offsets(flow: Flow, as_json: Json = False) -> None:
-    """What a flow has finished in each partition of the topic that it reads, and what is left."""
-    from dataflows import topics
-
-    with refusing(ValueError, RuntimeError):
-        Output(as_json).rows(topics.offsets(settings_of(), flow), topics.OFFSETS)
-
-
-@offsets_commands.command("reset")
-def reset_offsets(
-    flow: Flow,
-    to: Annotated[str, typer.Option("--to", help="earliest, latest, or a time (ISO 8601).")],
-    as_json: Json = False,
-) -> None:
-    """Has a flow begin elsewhere, forgetting what it had in hand: only while none of its processes runs."""
-    from dataflows import topics
-
-    with refusing(ValueError, RuntimeError):
-        Output(as_json).rows(topics.reset(settings_of(), flow, to), topics.MOVED)
-
-
-@tables_commands.command("maintain")
-def maintain_tables(out: Out = None, as_json: Json = False) -> None:
-    """Joins the tables' small files, removes what is older than `vacuum_h`, and writes checkpoints; flows may run."""
-    from dataflows import tables
-
-    Output(as_json).rows(tables.maintain(settings_of(out=out)), tables.MAINTAINED)
 
 
 @app.command()

@@ -34,7 +34,7 @@ _CONFIGURATION = {"delta.dataSkippingNumIndexedCols": "1", "delta.checkpointInte
 # commit that it met is its own, whose answer was lost.
 _NEXT_VERSION = CommitProperties(max_commit_retries=0)
 PASSING = (OSError, DeltaError, PolarsError, AssetError)
-_FIRST_WAIT_S, _LAST_WAIT_S = 0.05, 5.0
+_FIRST_WAIT_S, _LAST_WAIT_S = 0.1, 5.0
 _CONFLICTS_S = 60.0
 _CLOCKS_MS = 10_000
 _GAP_MS, _MOST_SPANS = 3_600_000, 8
@@ -78,6 +78,9 @@ def compact(table: DeltaTable, file_bytes: int = FILE_BYTES) -> None:
     Of two compactions of the same files the library (1.6.6) takes both, and every row is there twice. But none that
     began before a change of the table's metadata: so each begins with one, and of two that overlap one fails.
     """
+    sizes = pa.table(table.get_add_actions())["size_bytes"]
+    if pc.sum(pc.less(sizes, file_bytes)).as_py() in (None, 0, 1):
+        return
     with contextlib.suppress(CommitFailedError):
         table.alter.set_table_description(f"compaction {uuid4()}")
         table.optimize.compact(target_size=file_bytes, max_concurrent_tasks=1, writer_properties=WRITER)
@@ -155,20 +158,19 @@ class Appender:
         while True:
             try:
                 return self._append(rows, doubtful)
-            except PASSING as error:
-                if time.monotonic() + wait_s > self._until(started, error):
+            except CommitFailedError:
+                if time.monotonic() > started + max(self._patience_s, _CONFLICTS_S):
                     raise
-                _log.debug("delta_append_tried_again", table=self._table.table_uri, error=repr(error)[:_ERROR])
-            time.sleep(wait_s * random.uniform(0.5, 1))
-            wait_s, doubtful = min(2 * wait_s, _LAST_WAIT_S), set(rows[ROW_ID].to_pylist())
-
-    def _until(self, started: float, error: Exception) -> float:
-        """Until when an append that began at `started` is tried again after such an error."""
-        if isinstance(error, SchemaMismatchError):
-            return started
-        if isinstance(error, CommitFailedError):
-            return started + max(self._patience_s, _CONFLICTS_S)
-        return min(started + self._patience_s, self._ends)
+                time.sleep(random.uniform(0, _FIRST_WAIT_S))
+            except SchemaMismatchError:
+                raise
+            except PASSING as error:
+                if time.monotonic() + wait_s > min(started + self._patience_s, self._ends):
+                    raise
+                _log.warning("delta_append_waits", table=self._table.table_uri, error=repr(error)[:_ERROR])
+                time.sleep(wait_s)
+                wait_s = min(2 * wait_s, _LAST_WAIT_S)
+            doubtful = set(rows[ROW_ID].to_pylist())
 
     def end(self, within_s: float) -> None:
         """From now on no append waits longer than this for a table that cannot be reached."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
@@ -11,11 +12,13 @@ from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
+import kept_runs
 import numpy as np
 import pytest
 from indexes import weaviate_index, weaviate_url
+from typer.testing import CliRunner
 
-from dataflows import search
+from dataflows import cli, search
 from operators.models import registry
 from schemas import ids
 from schemas.ports import Filter, Hit, IndexEntry, VectorIndex
@@ -188,6 +191,30 @@ def test_the_first_is_what_was_meant(corpus: Corpus, query: str, found: str) -> 
                 assert (await search.by_words(index, ROUTING, query, "t", Filter(), 5))[0].asset_id == found
 
     asyncio.run(run())
+
+
+def asked(*arguments: str, out: Path, index: str = "") -> tuple[int, str]:
+    """Exit code and output of the command."""
+    command = [*arguments, "--out", str(out), "--json"]
+    done = CliRunner().invoke(cli.app, command, env={"ASSET_PIPELINE_INDEX": index})
+    return done.exit_code, done.output
+
+
+def test_the_command_filters(tmp_path: Path) -> None:
+    """Kind, tag and language each leave out what they do not name; nothing found is exit code 3."""
+    out = kept_runs.kept(tmp_path).out
+    code, output = asked("search", "two", "--kind", "image", out=out)
+    assert code == 0 and json.loads(output.splitlines()[0])["asset"] == "two.png"
+    assert asked("similar", "two.png", "--kind", "image", out=out)[0] == 0
+    for command in (("search", "two"), ("similar", "two.png")):
+        for option in (("--kind", "video"), ("--tag", "nothing has it"), ("--language", "xx")):
+            assert asked(*command, *option, out=out) == (3, "")
+
+
+def test_a_server_that_is_away_is_told(tmp_path: Path) -> None:
+    """Without the index's server the command says so, with exit code 3."""
+    code, output = asked("search", "two", out=tmp_path, index="weaviate://127.0.0.1:1?grpc=1")
+    assert code == 3 and output.startswith("error: index_unavailable")
 
 
 def hit(asset: str, score: float, **fields: Any) -> Hit:

@@ -16,8 +16,9 @@ from kafka_fixtures import counted, everything, kafka  # noqa: F401  (a fixture)
 from typer.testing import CliRunner, Result
 
 from dataflows import following, submitting
-from dataflows.cli import NOT_ALL, USAGE, app
+from dataflows.cli import app
 from dataflows.connections import objects_of
+from dataflows.options import NOT_ALL, USAGE
 from operators.stages.dead_letter import letter_key
 from operators.stages.ingest import original_key
 from schemas.cloudevents import STRUCTURED, decode_ingest

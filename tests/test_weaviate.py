@@ -7,7 +7,7 @@ import math
 import operator
 import random
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psutil
@@ -326,6 +326,32 @@ def test_processes_that_put_away_each_others_tenants(url: str) -> None:
         await second.close()
 
     play(first, run)
+
+
+@services
+def test_a_tenant_that_is_put_away_while_it_is_used(url: str) -> None:
+    """The server may leave such a tenant shut; it is opened again, and every search finds what is there."""
+    index, other = weaviate_index(url), weaviate_index(url)
+    tenants, chosen = [f"t{i}" for i in range(6)], random.Random(7)
+
+    async def search(tenant: str, until: float) -> None:
+        while asyncio.get_running_loop().time() < until:
+            assert len(await index.search(SPACE, [1, 0, 0, 0], tenant=tenant)) == 1
+
+    async def put_away(until: float) -> None:
+        while asyncio.get_running_loop().time() < until:
+            with suppress(AssetError):  # "still in use"
+                await other._collections.deactivate(ASSETS, chosen.sample(tenants, 3))
+
+    async def run() -> None:
+        for tenant in tenants:
+            await index.put(SPACE, [entry(tenant=tenant)])
+        until = asyncio.get_running_loop().time() + 4
+        await asyncio.gather(put_away(until), *(search(tenant, until) for tenant in tenants * 2))
+        await search(tenants[0], until + 1)
+        await other.close()
+
+    play(index, run)
 
 
 @asynccontextmanager
