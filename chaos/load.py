@@ -151,6 +151,11 @@ class Load:
             plan.insert(random.randrange(len(plan) + 1), sent)
         return plan
 
+    def parts(self, count: int, parts: int) -> list[list[Sent]]:
+        """The same in so many parts."""
+        plan = self.mixed(count)
+        return [plan[number::parts] for number in range(parts)]
+
     def start(self, plan: Sequence[Sent], rate: float = RATE) -> None:
         """Begins to send, so many messages a second."""
         self.planned |= {sent.id for sent in plan}

@@ -15,7 +15,7 @@ from typing import Any
 from chaos.audit import Case, Finding, Kind, findings
 from chaos.flows import FLOWS, Fleet, Process, fleet
 from chaos.kept import handed_again, kept
-from chaos.load import COMPLETED, Load, sent_of
+from chaos.load import COMPLETED, Load, Sent, sent_of
 from chaos.stack import SERVERS, Route, Stack, stack
 from chaos.told import Told
 from chaos.waiting import eventually
@@ -126,9 +126,11 @@ class Trial:
         self.load.send([sent_of(settings, event, COMPLETED) for event in events])
         self.figures["replayed"] += len(events)
 
-    def rest(self, seconds: float) -> None:
-        """Lets all go its way."""
-        time.sleep(seconds)
+    def burst(self, part: Sequence[Sent], seconds: float) -> None:
+        """Sends a part of the load, and gives it some seconds on its way, once what was sent before has ended."""
+        self.reach(1.0)
+        self.load.start(part, rate=10)
+        time.sleep(self.random.uniform(0.5, 1.0) * seconds)
 
     def meet(self, what: str, *faults: AbstractContextManager[object], seconds: float) -> None:
         """Lets faults last."""

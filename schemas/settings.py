@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.asset import ObjectKind
 from schemas.pipelines import Pipeline
 
+# the port of gRPC may be at another host; names of collections begin with the path, which may be left out
+WEAVIATE_URL = r"weaviates?://[^/?#@:]+(:\d+)?(/([A-Z][A-Za-z0-9]{0,60})?)?(\?grpc=([^&#:]+:)?\d+)?"
+
 
 class Settings(BaseSettings):
     """Where things lie, how much runs at once, and what is taken in. Relative paths are below the working folder.
@@ -25,7 +28,7 @@ class Settings(BaseSettings):
     out: Path = Path("out")
     # s3://bucket/prefix, weaviate://host:port/Prefix?grpc=port, s3://bucket/prefix, kafka://host:port,host:port
     objects: str = Field(default="", pattern=r"^(s3://.+)?$")
-    index: str = Field(default="", pattern=r"^(weaviates?://.+)?$")
+    index: str = Field(default="", pattern=rf"^({WEAVIATE_URL})?$")
     tables: str = Field(default="", pattern=r"^(s3://.+)?$")
     events: str = Field(default="", pattern=r"^(kafka://.+)?$")
     s3_endpoint: str = ""

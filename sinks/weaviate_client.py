@@ -15,16 +15,23 @@ import grpc
 import httpx
 import weaviate
 from weaviate import WeaviateAsyncClient
-from weaviate.classes.init import AdditionalConfig, Auth, Timeout
+from weaviate.classes.init import AdditionalConfig, Auth, GrpcConfig, Timeout
 from weaviate.exceptions import WeaviateBaseError
 
 from schemas.errors import AssetError
+from schemas.settings import WEAVIATE_URL
 
 VectorIndexType = Literal["flat", "hnsw"]
 
 CONNECT_S, QUERY_S, INSERT_S, SCHEMA_S = 5, 30, 60, 120
 
-_PREFIX = re.compile(r"([A-Z][A-Za-z0-9]{0,60})?")
+# A server that is back is found soon. A connection whose other end is gone is given up once what was sent is not
+# acknowledged in time, which takes keep-alive; the server allows a ping in five minutes.
+_CHANNEL = [
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.keepalive_time_ms", 301_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+]
 
 
 @dataclass(frozen=True)
@@ -43,19 +50,17 @@ class Policy:
 
 
 class Link:
-    """The server of a URL `weaviate://host:port/Prefix?grpc=port` (`weaviates:` for TLS), for one event loop.
-
-    All names of collections begin with the prefix, which may be left out. Raises ValueError for another URL.
-    """
+    """The server of a URL of the settings (`weaviates:` for TLS), for one event loop."""
 
     def __init__(self, url: str, key: str = "") -> None:
-        parts, grpc_port = urlsplit(url), parse_qs(urlsplit(url).query).get("grpc", [""])[0]
-        self._secure, self._host, self._key = parts.scheme == "weaviates", parts.hostname or "", key
-        self._port = parts.port or (443 if self._secure else 8080)
-        self._grpc_port = int(grpc_port or (443 if self._secure else 50051))
-        self.prefix = parts.path.strip("/")
-        if not self._host or not _PREFIX.fullmatch(self.prefix):
+        if not re.fullmatch(WEAVIATE_URL, url):
             raise ValueError(f"not a URL of Weaviate: {url}")
+        parts, self._key = urlsplit(url), key
+        self._secure, self._host = parts.scheme == "weaviates", str(parts.hostname)
+        self._port = parts.port or (443 if self._secure else 8080)
+        host, _, port = parse_qs(parts.query).get("grpc", ["50051"])[0].rpartition(":")
+        self._grpc_host, self._grpc_port = host or self._host, int(port)
+        self.prefix = parts.path.strip("/")
         self._client: WeaviateAsyncClient | None = None
         self._lock = asyncio.Lock()
         # it logs whole objects, whose errors it returns as well
@@ -83,11 +88,12 @@ class Link:
                 await client.close()
 
     def _made(self) -> WeaviateAsyncClient:
+        timeout = Timeout(init=CONNECT_S, query=QUERY_S, insert=INSERT_S)
         return weaviate.use_async_with_custom(
             http_host=self._host, http_port=self._port, http_secure=self._secure,
-            grpc_host=self._host, grpc_port=self._grpc_port, grpc_secure=self._secure,
+            grpc_host=self._grpc_host, grpc_port=self._grpc_port, grpc_secure=self._secure,
             auth_credentials=Auth.api_key(self._key) if self._key else None,
-            additional_config=AdditionalConfig(timeout=Timeout(init=CONNECT_S, query=QUERY_S, insert=INSERT_S)),
+            additional_config=AdditionalConfig(timeout=timeout, grpc_config=GrpcConfig(channel_options=_CHANNEL)),
             skip_init_checks=True,  # one of them asks a package index for newer versions
         )  # fmt: skip
 

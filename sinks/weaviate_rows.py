@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from weaviate.classes.config import Configure, DataType, Property, StopwordsPreset, Tokenization, VectorDistances
 from weaviate.classes.data import DataObject
 from weaviate.classes.query import Filter as By
-from weaviate.collections.classes.filters import _Filters as Condition
+from weaviate.collections.classes.filters import FilterReturn as Condition
 
 from schemas.ports import Filter, Hit, IndexEntry
 from sinks.weaviate_client import VectorIndexType

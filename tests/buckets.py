@@ -11,7 +11,7 @@ from typing import Any
 
 import obstore
 
-from services import S3, S3_KEY, S3_SECRET
+from chaos.servers import S3, S3_KEY, S3_SECRET
 from sinks.s3 import S3Objects
 from sinks.s3_bucket import Account, Bucket
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import cache
 
 import pytest
+from demanded import DEMANDED
 
-from services import DEMANDED, unanswered
+from chaos import servers
 
 TOOLS = {"ffmpeg": "ffmpeg", "chromium": "chromium", "exiftool": "exiftool", "node": "node"}
+unanswered = cache(servers.unanswered)
 _missing: dict[str, int] = {}
 
 
@@ -23,8 +26,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if shutil.which(program) is None:
             _leave_out(program, f"{program} is not installed", bool(os.environ.get("CI")))
     if item.get_closest_marker("services") and unanswered():
-        servers = ", ".join(unanswered())
-        _leave_out(servers, f"nobody answers for {servers}: make services", DEMANDED)
+        away = ", ".join(unanswered())
+        _leave_out(away, f"nobody answers for {away}: make services", DEMANDED)
 
 
 def _leave_out(name: str, reason: str, demanded: bool) -> None:

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.context import ForkServerProcess
@@ -60,6 +61,7 @@ class ListFeed:
 
     def pull(self) -> list[Message]:
         if self._following == self._share.assets:
+            self._end()
             return []
         self._following += 1
         time.sleep(0.002)  # work
@@ -72,6 +74,9 @@ class ListFeed:
         half = self._mark.with_suffix(f".{os.getpid()}")
         half.write_text(str(offset))
         half.replace(self._mark)
+
+    def _end(self) -> None:
+        """Drains once all that the process reads is finished."""
         share = self._share
         marks = [share.folder / f"finished-{p}" for p in range(share.process, PARTITIONS, share.processes)]
         if all(mark.exists() and mark.read_text() == str(share.assets) for mark in marks):
@@ -88,10 +93,8 @@ def accepted_ms(folder: Path, asset: str) -> int:
     """When the asset was accepted: a record that the first one makes, whole."""
     half, record = folder / f"{asset}.{os.getpid()}", folder / f"{asset}.accepted"
     half.write_text(str(time.time_ns() // 1_000_000))
-    try:
+    with suppress(FileExistsError):
         os.link(half, record)
-    except FileExistsError:
-        pass
     half.unlink()
     return int(record.read_text())
 

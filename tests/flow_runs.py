@@ -21,8 +21,8 @@ import lancedb
 import media_factory as media
 import numpy as np
 from PIL import Image
-from waiting import eventually
 
+from chaos.waiting import eventually
 from dataflows import maintenance, queries
 from schemas.manifest import Manifest
 from schemas.settings import Settings

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
+from chaos.servers import WEAVIATE, WEAVIATE_GRPC
 from schemas import ids
 from schemas.ports import IndexEntry, VectorIndex
-from services import WEAVIATE, WEAVIATE_GRPC
 from sinks.lance import LanceIndex
 from sinks.weaviate_client import Link, Policy
 from sinks.weaviate_index import WeaviateIndex

@@ -10,17 +10,17 @@ from typing import Any
 
 import bytewax.operators as op
 import pytest
-from brokers import Broker, brokers
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from chaos.brokers import Broker, brokers
+from chaos.servers import KAFKA
 from dataflows import topics
 from schemas.messages import Record
 from schemas.settings import Settings
 from schemas.topics import STATUS, Topic, client_options, full_name
-from services import KAFKA
 from sinks.kafka import KafkaSink
 
 PARTITIONS = 4

@@ -8,8 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
-from services import DEMANDED
+from demanded import DEMANDED
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "tests" / "producers"

@@ -7,10 +7,11 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from brokers import Broker, brokers, secure_broker
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
-from waiting import eventually
+
+from chaos.brokers import Broker, brokers, secure_broker
+from chaos.waiting import eventually
 
 pytestmark = pytest.mark.services
 

@@ -25,7 +25,7 @@ from flow_fixtures import AT_ONCE, SCHEMA, Item, run_flow  # noqa: F401
 
 from schemas.ids import row_id
 from sinks.delta import DeltaSink
-from sinks.delta_table import Appender, RecentIds, compact, open_table, spans
+from sinks.delta_table import Appender, RecentIds, compact, open_table
 from sources.inbox import Inbox
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -17,9 +17,9 @@ from buckets import bucket
 from delta_writers import PARTITIONS, ROWS, SCHEMA, Share, started
 from deltalake import DeltaTable
 
+from chaos.servers import S3, S3_KEY, S3_SECRET
 from dataflows.connections import table_options
 from schemas.settings import Settings
-from services import S3, S3_KEY, S3_SECRET
 from sinks.delta_table import compact, open_table
 
 pytestmark = pytest.mark.services

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from services import S3, Proxy, kafka_proxy, proxy
+from chaos.servers import S3, Proxy, kafka_proxy, proxy
 
 pytestmark = pytest.mark.services
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import bytewax.operators as op
 import pytest
-from brokers import Broker
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
@@ -18,8 +17,9 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 from confluent_kafka.admin import AdminClient
 from flow_fixtures import AT_ONCE
 from kafka_fixtures import PARTITIONS, counted, everything, kafka, own_broker, own_kafka, send  # noqa: F401
-from waiting import eventually
 
+from chaos.brokers import Broker
+from chaos.waiting import eventually
 from dataflows import topics
 from operators.gate import Gate
 from schemas.messages import Message, Record

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brokers import Broker
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
@@ -19,6 +18,7 @@ from flow_fixtures import AT_ONCE, run_flow  # noqa: F401
 from kafka_fixtures import counted, everything, kafka, numbers, own_broker, own_kafka, record, writing  # noqa: F401
 from pydantic import SecretStr
 
+from chaos.brokers import Broker
 from schemas.messages import Record
 from schemas.settings import Settings
 from schemas.topics import DERIVED, NOTIFICATIONS, STATUS, partition_of

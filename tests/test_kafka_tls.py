@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from brokers import secure_broker
 from bytewax.testing import run_main
 from kafka_fixtures import PARTITIONS, counted, everything, record, writing
 from pydantic import SecretStr
 from typer.testing import CliRunner
-from waiting import eventually
 
+from chaos.brokers import secure_broker
+from chaos.waiting import eventually
 from dataflows.cli import app
 from schemas.messages import Message
 from schemas.settings import Settings

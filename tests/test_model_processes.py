@@ -12,8 +12,9 @@ from typing import Any
 import faults
 import psutil
 import pytest
-from waiting import eventually, failure
+from waiting import failure
 
+from chaos.waiting import eventually
 from operators.pools import Models, Pools
 from schemas.errors import AssetError
 

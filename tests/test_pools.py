@@ -14,8 +14,9 @@ from typing import Any
 import faults
 import psutil
 import pytest
-from waiting import eventually, failure, pid_in
+from waiting import failure, pid_in
 
+from chaos.waiting import eventually
 from operators.pools import Lane, Models, Pools, default_lanes
 from operators.sandbox import TaskLimits
 from schemas.errors import AssetError

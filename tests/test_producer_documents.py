@@ -25,6 +25,7 @@ from flow_runs import picture
 from kafka_fixtures import topics_on
 from pydantic import SecretStr
 
+from chaos.servers import KAFKA, S3, S3_KEY, S3_SECRET
 from dataflows.connections import objects_of
 from operators.stages.register import current_manifest
 from schemas import documents, ids
@@ -34,7 +35,6 @@ from schemas.examples import BINARY, EXAMPLES
 from schemas.messages import CONTENT_TYPE, Message, Record
 from schemas.settings import Settings
 from schemas.topics import BORDER, INGEST
-from services import KAFKA, S3, S3_KEY, S3_SECRET
 from sinks.s3_bucket import Bucket
 
 SPECIFICATION = Path(__file__).parent / "data" / "asyncapi-3.0.0.json"

@@ -20,6 +20,7 @@ from flow_runs import Place
 from indexes import weaviate_url
 from typer.testing import CliRunner
 
+from chaos.servers import WEAVIATE
 from dataflows import cli, maintenance, reindexing
 from dataflows.connections import index_of, objects_of
 from dataflows.running import Busy, alone
@@ -32,7 +33,6 @@ from schemas.errors import AssetError
 from schemas.manifest import Manifest
 from schemas.ports import VectorIndex
 from schemas.settings import Settings
-from services import WEAVIATE
 
 SPACE, DIMENSION, MOMENTS = "org/model@1/cls", 4, 5
 QUERY = [1.0, 0.0, 0.0, 0.0]

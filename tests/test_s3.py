@@ -18,9 +18,9 @@ import httpx
 import pytest
 
 import sinks.s3
+from chaos.servers import S3
 from schemas.asset import ObjectKind
 from schemas.errors import AssetError
-from services import S3
 from sinks.s3 import Policy, S3Objects
 
 pytestmark = pytest.mark.services

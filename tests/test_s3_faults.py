@@ -17,9 +17,9 @@ from pathlib import Path
 import buckets
 import pytest
 
+from chaos.servers import S3, Proxy, proxy
 from schemas.errors import AssetError
 from schemas.ports import ObjectStore
-from services import S3, Proxy, proxy
 from sinks.s3 import S3Objects
 
 pytestmark = pytest.mark.services

@@ -213,7 +213,7 @@ def test_the_command_filters(tmp_path: Path) -> None:
 
 def test_a_server_that_is_away_is_told(tmp_path: Path) -> None:
     """Without the index's server the command says so, with exit code 3."""
-    code, output = asked("search", "two", out=tmp_path, index="weaviate://127.0.0.1:1?grpc=1")
+    code, output = asked("search", "two", out=tmp_path, index="weaviate://127.0.0.1:1?grpc=2")
     assert code == 3 and output.startswith("error: index_unavailable")
 
 

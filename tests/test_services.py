@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 import yaml
-from waiting import eventually
 
-from services import SCRIPT, STATE, fetch, listens
+from chaos.servers import SCRIPT, STATE, fetch, listens
+from chaos.waiting import eventually
 
 ROOT = SCRIPT.parent.parent
 SERVERS = ("kafka", "s3", "weaviate", "toxiproxy")

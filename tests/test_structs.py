@@ -13,7 +13,6 @@ import msgspec
 import pytest
 from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter, ValidationError, field_validator
 
-from operators.stages.dead_letter import millis
 from schemas import ids
 from schemas.asset import Declared, IngestRequest, Source
 from schemas.base import Model
@@ -168,7 +167,8 @@ def agree(raw: bytes) -> tuple[bool, bool]:
         assert read.event() == model and read.raw == raw
         request = model.data
         assert (read.event_id, read.asset_id, read.tenant) == (model.id, request.asset_id, request.tenant)
-        assert (read.generation, read.accepted_ms) == (request.generation, millis(model)), raw
+        at_ms = int(model.time.timestamp() * 1000) if model.time else 0
+        assert (read.generation, read.accepted_ms) == (request.generation, at_ms), raw
         assert (read.pipeline, read.replay_of) == (request.pipeline, request.replay_of)
     return model is not None, struct is not None
 

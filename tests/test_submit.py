@@ -15,6 +15,7 @@ from buckets import bucket
 from kafka_fixtures import counted, everything, kafka  # noqa: F401  (a fixture)
 from typer.testing import CliRunner, Result
 
+from chaos.servers import S3, S3_KEY, S3_SECRET, free_ports
 from dataflows import following, submitting
 from dataflows.cli import app
 from dataflows.connections import objects_of
@@ -27,7 +28,6 @@ from schemas.events import DeadLetter, IngestEvent
 from schemas.messages import CONTENT_TYPE, Message
 from schemas.settings import Settings
 from schemas.topics import INGEST
-from services import S3, S3_KEY, S3_SECRET, free_ports
 from sources.kafka_admin import KafkaAdmin
 
 pytestmark = pytest.mark.services

@@ -16,8 +16,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from kafka_fixtures import kafka, send  # noqa: F401
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
-from waiting import eventually
 
+from chaos.servers import KAFKA
+from chaos.waiting import eventually
 from dataflows import topics
 from dataflows.cli import app
 from schemas import events
@@ -37,7 +38,6 @@ from schemas.topics import (
     group_of,
     partition_of,
 )  # fmt: skip
-from services import KAFKA
 from sources.kafka_admin import Committed, KafkaAdmin
 
 pytestmark = pytest.mark.services

@@ -13,12 +13,14 @@ from typing import Any
 import psutil
 import pytest
 from indexes import OTHER, SPACE, entry, play, weaviate_index, weaviate_url
+from pydantic import ValidationError
 from weaviate.classes.data import DataObject
 from weaviate.classes.tenants import TenantCreate, TenantCreateActivityStatus
 
+from chaos.servers import WEAVIATE, WEAVIATE_GRPC, proxy
 from schemas.errors import AssetError
 from schemas.ports import Filter, IndexEntry
-from services import WEAVIATE, WEAVIATE_GRPC, proxy
+from schemas.settings import Settings
 from sinks import weaviate_index as module
 from sinks.weaviate_client import Link
 from sinks.weaviate_index import WeaviateIndex
@@ -51,11 +53,16 @@ def test_a_space_that_no_vector_can_be_named_by(space: str) -> None:
         vector_name(space, 4)
 
 
-@pytest.mark.parametrize("url", ["weaviate://", "weaviate://host/lower", "weaviate://host/A_1", "weaviate://host:port"])
+@pytest.mark.parametrize(
+    "url",
+    ["weaviate://", "weaviate://host/lower", "weaviate://host/A_1", "weaviate://host:port", "weaviate://host?grpc=x"],
+)
 def test_wrong_urls(url: str) -> None:
-    """A URL without host, or with a prefix that collections cannot begin with, is refused."""
+    """A URL without host, with a port that is none, or a prefix that collections cannot begin with is refused."""
     with pytest.raises(ValueError):
         Link(url)
+    with pytest.raises(ValidationError):
+        Settings(index=url)
 
 
 @services

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,6 @@ def failure(work: Awaitable[Any]) -> AssetError:
     with pytest.raises(AssetError) as failed:
         asyncio.run(wait())
     return failed.value
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
-    until = time.monotonic() + seconds
-    while not holds() and time.monotonic() < until:
-        time.sleep(0.01)
-    return holds()
 
 
 async def pid_in(path: Path) -> int:

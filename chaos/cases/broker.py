@@ -29,29 +29,24 @@ def broker(options: Options) -> Report:
 
 
 def _restarted(trial: Trial, only: Broker) -> None:
-    faults = [("SIGTERM", _away(only, signal.SIGTERM)), ("kill -9", _away(only, signal.SIGKILL))]
-    _begin(trial, len(faults), trial.scaled(AWAY_S / 10))
-    for what, fault in faults:
-        trial.rest(trial.scaled(BETWEEN_S))
-        trial.meet(f"broker stopped by {what}", fault, seconds=trial.scaled(AWAY_S / 10))
+    trial.fleet.start(each(1))
+    ways = {"SIGTERM": signal.SIGTERM, "kill -9": signal.SIGKILL}
+    for part, (what, number) in zip(trial.load.parts(trial.options.assets, len(ways)), ways.items(), strict=True):
+        trial.burst(part, trial.scaled(BETWEEN_S))
+        trial.meet(f"broker stopped by {what}", _away(only, number), seconds=trial.scaled(AWAY_S / 10))
 
 
 def _stopped(trial: Trial, three: list[Broker]) -> None:
-    _begin(trial, 3, trial.scaled(AWAY_S))
-    for what in ("SIGTERM", "kill -9", "SIGSTOP"):
-        trial.rest(trial.scaled(BETWEEN_S))
-        leader = three[_leader(trial)]
-        number = signal.SIGTERM if what == "SIGTERM" else signal.SIGKILL
-        fault = _paused(leader) if what == "SIGSTOP" else _away(leader, number)
-        trial.meet(f"leader at {leader.address} stopped by {what}", fault, seconds=trial.scaled(AWAY_S))
-
-
-def _begin(trial: Trial, faults: int, fault_s: float) -> None:
-    plan = trial.load.mixed(trial.options.assets)
     trial.fleet.start(each(1))
-    trial.load.start(plan[:1])
-    trial.reach(1.0)
-    trial.load.start(plan[1:], rate=len(plan) / (faults * (fault_s + trial.scaled(BETWEEN_S))))
+    ways = {
+        "SIGTERM": lambda broker: _away(broker, signal.SIGTERM),
+        "kill -9": lambda broker: _away(broker, signal.SIGKILL),
+        "SIGSTOP": _paused,
+    }
+    for part, (what, way) in zip(trial.load.parts(trial.options.assets, len(ways)), ways.items(), strict=True):
+        trial.burst(part, trial.scaled(BETWEEN_S))
+        leader = three[_leader(trial)]
+        trial.meet(f"leader at {leader.address} stopped by {what}", way(leader), seconds=trial.scaled(AWAY_S))
 
 
 def _leader(trial: Trial) -> int:

@@ -31,15 +31,11 @@ def _act(trial: Trial, mounts: ExitStack) -> None:
     places += [(flow, "recovery store", processes[flow].store) for flow in STORE]
     for _, _, place in places:
         mounts.enter_context(_mounted(place))
-    plan = trial.load.mixed(trial.options.assets)
     trial.fleet.start(each(1))
-    trial.load.start(plan[:1])
-    trial.reach(1.0)
-    full_s, between_s = trial.scaled(FULL_S), trial.scaled(BETWEEN_S)
-    trial.load.start(plan[1:], rate=len(plan) / (len(places) * (full_s + between_s)))
-    for flow, what, place in places:
-        trial.rest(between_s)
-        trial.meet(f"{what} of {flow} full", _full(place), seconds=full_s)
+    parts = trial.load.parts(trial.options.assets, len(places))
+    for part, (flow, what, place) in zip(parts, places, strict=True):
+        trial.burst(part, trial.scaled(BETWEEN_S))
+        trial.meet(f"{what} of {flow} full", _full(place), seconds=trial.scaled(FULL_S))
     trial.settle()
     trial.replay()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import combinations
@@ -15,12 +16,6 @@ from chaos.trial import Options, Report, Trial, run
 
 FAULT_S = 60.0
 BETWEEN_S = 10.0
-FAULTS: dict[str, Callable[[Proxy], AbstractContextManager[None]]] = {
-    "down": Proxy.down,
-    "2 s late": lambda each: each.latency(2000),
-    "5 % reset": lambda each: each.reset(5),
-    "half-open": Proxy.half_open,
-}
 Proxies = dict[str, list[Proxy]]
 
 
@@ -43,6 +38,33 @@ def _proxies() -> Iterator[tuple[Proxies, Route]]:
         yield {"Kafka": [kafka], "S3": [s3], "Weaviate": [weaviate, grpc]}, route
 
 
+@contextmanager
+def _resets(proxy: Proxy) -> Iterator[None]:
+    """Each second another 5 % of the connections are reset: which ones is drawn when the fault begins."""
+    over = threading.Event()
+
+    def draw() -> None:
+        while not over.is_set():
+            with proxy.reset(5):
+                over.wait(1.0)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+FAULTS: dict[str, Callable[[Proxy], AbstractContextManager[None]]] = {
+    "down": Proxy.down,
+    "2 s late": lambda proxy: proxy.latency(2000),
+    "5 % reset": _resets,
+    "half-open": Proxy.half_open,
+}
+
+
 def planned(random: Random) -> list[list[tuple[str, str]]]:
     """Which servers are away together, and how: each alone in every way, then every two of them."""
     alone = [[(server, fault)] for server in ("Kafka", "S3", "Weaviate") for fault in FAULTS]
@@ -52,14 +74,10 @@ def planned(random: Random) -> list[list[tuple[str, str]]]:
 
 
 def _act(trial: Trial, proxies: Proxies) -> None:
-    plan, faults = trial.load.mixed(trial.options.assets), planned(trial.random)
+    faults = planned(trial.random)
     trial.fleet.start(each(1))
-    trial.load.start(plan[:1])
-    trial.reach(1.0)
-    fault_s, between_s = trial.scaled(FAULT_S), trial.scaled(BETWEEN_S)
-    trial.load.start(plan[1:], rate=len(plan) / (len(faults) * (fault_s + between_s)))
-    for together in faults:
+    for part, together in zip(trial.load.parts(trial.options.assets, len(faults)), faults, strict=True):
+        trial.burst(part, trial.scaled(BETWEEN_S))
         what = " and ".join(f"{server} {fault}" for server, fault in together)
-        met = [FAULTS[fault](each) for server, fault in together for each in proxies[server]]
-        trial.meet(what, *met, seconds=fault_s)
-        trial.rest(between_s)
+        met = [FAULTS[fault](proxy) for server, fault in together for proxy in proxies[server]]
+        trial.meet(what, *met, seconds=trial.scaled(FAULT_S))
