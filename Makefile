@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all services services-down smoke-services chaos lint bench lock clean
+.PHONY: setup demo test test-all services services-down smoke-services chaos lint bench bench-stream lock clean
 
 .venv/bin/uv:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else f"Python 3.11 or 3.12 is needed, not {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
@@ -56,9 +56,18 @@ lint: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python -m bench
 
+.venv-rivals/.done: requirements/rivals.txt .venv/bin/uv
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-rivals
+	$(BIN)/uv pip install --quiet --python .venv-rivals/bin/python --require-hashes -r requirements/rivals.txt
+	@touch $@
+
+bench-stream: .venv/.dev .venv-rivals/.done
+	services/services.sh during $(BIN)/python -m bench.stream
+
 lock: .venv/bin/uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra asr --group build -o requirements/run.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra asr --extra export --group build --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group rivals -o requirements/rivals.txt
 
 clean: services-down
-	rm -rf .venv .services tests/producers/node_modules out build bench.json
+	rm -rf .venv .venv-rivals .services tests/producers/node_modules out build bench.json bench-stream.json

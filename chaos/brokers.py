@@ -14,7 +14,7 @@ from chaos.waiting import eventually
 
 CLUSTER_ID = "dGVzdHMtb2YtYnJva2Vycw"
 USER, PASSWORD = "pipeline", "a secret"
-READY_S = 60
+READY_S = 180
 
 
 @dataclass

@@ -112,7 +112,8 @@ class Stack:
         """Removes what the servers hold of it; its folder stays."""
         settings = self.settings
         names = [full_name(settings, topic) for topic in TOPICS]
-        for future in AdminClient(dict(client_options(settings))).delete_topics(names).values():
+        admin = AdminClient(dict(client_options(settings)))  # its futures fail once it is gone
+        for future in admin.delete_topics(names).values():
             future.result()
         asyncio.run(_emptied(Bucket(f"s3://{self.name}", account_of(settings))))
         drop_collections(self._collections)

@@ -140,9 +140,10 @@ class Told:
                 continue
             event = json.loads(message.value())
             self.gone.discard(event["id"])
-            self._note(topic, event)
+            self.note(topic, event)
 
-    def _note(self, topic: Topic, event: dict[str, Any]) -> None:
+    def note(self, topic: Topic, event: dict[str, Any]) -> None:
+        """Takes an event as it was told."""
         data = event["data"]
         self.copies[topic.name, event["id"]] += 1
         first = self.data[topic.name].setdefault(event["id"], data) is data

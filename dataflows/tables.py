@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from dataflows.connections import table_options, table_uri
 from schemas.arrow import arrow_schema
 from schemas.base import Model
 from schemas.settings import Settings
 from schemas.tables import TABLES
-from sinks.delta_table import ROW_ID, WRITER, columns_of, compact
+from sinks.delta_table import PASSING, ROW_ID, WRITER, columns_of, compact
 
 MAINTAINED = ["table", "rows", "bytes", "files_before", "files", "vacuumed", "checkpoint"]
-_EPOCH = datetime.fromtimestamp(0, UTC)
-_CONFLICTS_S, _WAIT_S = 120.0, 0.2
+_DISTURBED_S, _WAIT_S = 120.0, 0.2
+T = TypeVar("T")
 
 
 def opened(settings: Settings, name: str, as_of: datetime | None = None) -> DeltaTable | None:
@@ -56,7 +56,7 @@ def _go_back(table: DeltaTable, as_of: datetime) -> None:
 def _changed(table: DeltaTable) -> datetime:
     """When the youngest of the table's files was written."""
     times = pa.table(table.get_add_actions())["modification_time"]
-    return pc.max(times).as_py().astimezone(UTC) if len(times) else _EPOCH
+    return datetime.fromtimestamp((pc.max(times).as_py() or 0) / 1000, UTC)
 
 
 def moment(settings: Settings, when: str) -> datetime:
@@ -109,9 +109,8 @@ def maintain(settings: Settings) -> list[dict[str, Any]]:
 def _maintain(table: DeltaTable, vacuum_h: int) -> dict[str, Any]:
     before = len(table.file_uris())
     compact(table)
-    table.update_incremental()
     # "full" also finds what killed writers left; a running write is much younger than the least retention, a day
-    vacuumed = table.vacuum(vacuum_h, dry_run=False, enforce_retention_duration=False, full=True)
+    vacuumed = _undisturbed(table, lambda: _vacuum(table, vacuum_h, full=True))
     table.create_checkpoint()
     table.cleanup_metadata()
     files = pa.table(table.get_add_actions())
@@ -119,6 +118,23 @@ def _maintain(table: DeltaTable, vacuum_h: int) -> dict[str, Any]:
         "rows": pc.sum(files["num_records"]).as_py() or 0, "bytes": pc.sum(files["size_bytes"]).as_py() or 0,
         "files_before": before, "files": files.num_rows, "vacuumed": len(vacuumed), "checkpoint": table.version(),
     }  # fmt: skip
+
+
+def _vacuum(table: DeltaTable, hours: int, full: bool = False) -> list[str]:
+    return table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=full)
+
+
+def _undisturbed(table: DeltaTable, work: Callable[[], T]) -> T:
+    """What the work on the newest version returns, once no other process is in its way; two minutes long."""
+    until = time.monotonic() + _DISTURBED_S
+    while True:
+        try:
+            table.update_incremental()
+            return work()
+        except PASSING:
+            if time.monotonic() > until:
+                raise
+        time.sleep(random.uniform(0, _WAIT_S))
 
 
 def drop_rows(settings: Settings, name: str, asset_id: str) -> int:
@@ -130,30 +146,19 @@ def drop_rows(settings: Settings, name: str, asset_id: str) -> int:
     table = opened(settings, name)
     if table is None:
         return 0
-    count, until = 0, time.monotonic() + _CONFLICTS_S
-    while row_ids := _rows_of(table, asset_id):
-        try:
-            _overwrite_without(table, row_ids)
-            count += len(row_ids)
-        except CommitFailedError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(random.uniform(0, _WAIT_S))
-        table.update_incremental()
-    table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    count = _undisturbed(table, lambda: _overwrite_without(table, asset_id))
+    _undisturbed(table, lambda: _vacuum(table, 0))
     return count
 
 
-def _rows_of(table: DeltaTable, asset_id: str) -> list[str]:
-    mine = pl.scan_delta(table).filter(pl.col("asset_id") == asset_id)
-    return mine.select(ROW_ID).collect()[ROW_ID].to_list()
-
-
-def _overwrite_without(table: DeltaTable, row_ids: Collection[str]) -> None:
+def _overwrite_without(table: DeltaTable, asset_id: str) -> int:
     """`DeltaTable.delete` would do the same, and leave string views, which pyarrow cannot compare with strings.
 
     The log tells what was deleted, so it is told row ids, which say nothing of the asset.
     """
-    nothing = pa.schema(table.schema()).empty_table()
-    ids = ", ".join(f"'{row_id}'" for row_id in row_ids)
-    write_deltalake(table, nothing, mode="overwrite", predicate=f"{ROW_ID} IN ({ids})", writer_properties=WRITER)
+    mine = pl.scan_delta(table).filter(pl.col("asset_id") == asset_id)
+    if row_ids := mine.select(ROW_ID).collect()[ROW_ID].to_list():
+        nothing = pa.schema(table.schema()).empty_table()
+        ids = ", ".join(f"'{row_id}'" for row_id in row_ids)
+        write_deltalake(table, nothing, mode="overwrite", predicate=f"{ROW_ID} IN ({ids})", writer_properties=WRITER)
+    return len(row_ids)

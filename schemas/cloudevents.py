@@ -37,6 +37,21 @@ Told = StatusChanged | Publication | Notification | DeadLetter
 _PREFIX = "ce_"
 _STRUCTURED: Final = {CONTENT_TYPE: STRUCTURED.encode()}
 _TYPES: Final = {StatusChanged: STATUS, Publication: PUBLICATION, Notification: NOTIFICATION, DeadLetter: DEAD_LETTER}
+
+
+class _Structured(msgspec.Struct, gc=False):
+    """An event in structured mode, its attributes in the order in which they are written."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime | msgspec.UnsetType
+    datacontenttype: str
+    data: Told | msgspec.Raw
+
+
 # a model is its fields, as pydantic writes it
 _encode = msgspec.json.Encoder(enc_hook=vars).encode
 
@@ -109,11 +124,8 @@ def encode_row(topic: str, row: Mapping[str, Any]) -> Record:
 
 
 def _event(kind: str, event_id: str, asset_id: str, at_ms: int, data: Told | msgspec.Raw) -> bytes:
-    time = {"time": datetime.fromtimestamp(at_ms / 1000, UTC)} if at_ms else {}
-    return _encode(
-        {"specversion": "1.0", "id": event_id, "source": SOURCE, "type": kind, "subject": asset_id, **time,
-         "datacontenttype": JSON, "data": data}
-    )  # fmt: skip
+    time = datetime.fromtimestamp(at_ms / 1000, UTC) if at_ms else msgspec.UNSET
+    return _encode(_Structured("1.0", event_id, SOURCE, kind, asset_id, time, JSON, data))
 
 
 def encode_ingest(topic: str, event: IngestEvent, binary: bool = False) -> Record:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +21,7 @@ from sources.kafka_admin import KafkaAdmin, Trouble, answer_of
 _START_S = 60.0
 _COMMIT_EVERY_S = 1.0
 _CLOSE_S = 2.0
+_RENEW_S = 20.0
 _log = structlog.get_logger()
 
 
@@ -28,7 +31,8 @@ class KafkaFeed:
     Delivery is at least once and in order. Which process reads a partition is decided by the process's number, and
     where it begins by the process's recovery store; the flow's consumer group, which nobody subscribes with, is told
     what is finished, for those who watch the lag and for a process without a store. `note` is committed with it.
-    While the broker is away nothing comes: that is logged once, and `connected` is False.
+    While the broker is away nothing comes: that is logged once, and `connected` is False. A client that stays away is
+    replaced, since it may not notice that the broker is back.
     """
 
     def __init__(
@@ -43,7 +47,10 @@ class KafkaFeed:
         self._unanswered = False
         self._next_commit = 0.0
         self._trouble = Trouble()
-        self._consumer = Consumer(self._options(settings))
+        self._following: int | None = None
+        self._renew_at = math.inf
+        self._client = partial(Consumer, self._options(settings))
+        self._consumer = self._client()
 
     def _options(self, settings: Settings) -> dict[str, Any]:
         return {
@@ -78,6 +85,7 @@ class KafkaFeed:
             raise self._gone(f"there is no offset {begin}, only {first} to {end}")
         if offset is None:
             self._finished = begin  # the note says from now on whose the partition is
+        self._following = begin
         self._consumer.assign([self._place(begin)])
 
     def _committed(self, first: int) -> int:
@@ -86,9 +94,13 @@ class KafkaFeed:
 
     def pull(self) -> list[Message]:
         """The next messages. Raises RuntimeError for what Kafka reports of the partition."""
-        delivered = self._consumer.consume(self._most, timeout=0)
+        messages = [self._message(message) for message in self._consumer.consume(self._most, timeout=0)]
+        if messages:
+            self._following = messages[-1].offset + 1
+        elif time.monotonic() > self._renew_at:
+            self._renew()
         self._commit()
-        return [self._message(message) for message in delivered]
+        return messages
 
     def _message(self, delivered: Any) -> Message:
         if error := delivered.error():
@@ -127,6 +139,14 @@ class KafkaFeed:
             self._sent = None
             _log.warning("kafka_commit_failed", partition=self._name, error=error.str())
 
+    def _renew(self) -> None:
+        """Goes on with a new client; the old one ends on a thread of its own, which may take seconds."""
+        self._renew_at = time.monotonic() + _RENEW_S
+        old, self._consumer = [self._consumer], self._client()
+        self._consumer.assign([self._place(self._following)])
+        self._sent, self._unanswered = None, False
+        threading.Thread(target=old.clear, daemon=True).start()
+
     def _on_statistics(self, statistics: str) -> None:
         connected = _leader_answers(json.loads(statistics), self._topic, self._partition)
         if connected and not self.connected:
@@ -134,6 +154,8 @@ class KafkaFeed:
             _log.info("kafka_back", partition=self._name)
         elif self.connected and not connected:
             _log.warning("kafka_away", partition=self._name, error=self._trouble.last)
+        if connected or self.connected:
+            self._renew_at = math.inf if connected else time.monotonic() + _RENEW_S
         self.connected = connected
 
     def close(self) -> None:
@@ -161,7 +183,7 @@ def feeds(settings: Settings, topic: Topic, flow: str, note: str = "") -> dict[s
     Raises RuntimeError if there is no such topic, or no partition of it for this process, or no answer.
     """
     partitions = KafkaAdmin(settings).partitions(topic)
-    ours = [number for number in range(partitions) if number % settings.processes == settings.process]
+    ours = [number for number in range(partitions) if settings.reads(number)]
     if not ours:
         place = f"process {settings.process} of {settings.processes}"
         raise RuntimeError(f"{place} has nothing to read: {full_name(settings, topic)} has {partitions} partitions")

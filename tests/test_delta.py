@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 from flow_fixtures import AT_ONCE, SCHEMA, Item, run_flow  # noqa: F401
 
+from chaos.waiting import eventually
 from schemas.ids import row_id
 from sinks.delta import DeltaSink
-from sinks.delta_table import Appender, RecentIds, compact, open_table
+from sinks.delta_table import Appender, RecentIds, columns_of, compact, open_table, spans
 from sources.inbox import Inbox
 
 ROOT = Path(__file__).resolve().parent.parent
+ASSETS = pa.schema([("row_id", pa.string()), ("asset_id", pa.string()), ("n", pa.int64())])
 
 
 def row(n: int) -> dict[str, Any]:
@@ -112,7 +115,7 @@ class FailingTable(Appender):
     """An appender whose first writes raise, before or after they have reached the table."""
 
     def __init__(self, real: Appender, error: Exception, times: int, written: bool) -> None:
-        super().__init__(real._table)
+        vars(self).update(vars(real))
         self._error, self._times, self._written = error, times, written
 
     def _write(self, rows: Any) -> None:
@@ -185,30 +188,149 @@ def test_recent_ids_never_call_a_known_id_new():
     assert RecentIds(10, "0050").doubtful("0050") and not RecentIds(10, "0050").doubtful("0051")
 
 
+def rows_at(accepted_ms: int, count: int, **more: Any) -> list[dict[str, Any]]:
+    """Rows of as many assets that were accepted then."""
+    return [{"row_id": row_id(accepted_ms, "rows", n), "asset_id": f"asset-{n}", "n": n, **more} for n in range(count)]
+
+
+def write(sink: DeltaSink, rows: list[dict[str, Any]]) -> None:
+    """What a flow of one epoch does."""
+    partition = sink.build_part("step", "rows", None)
+    partition.write_batch(rows)
+    partition.close()
+
+
 def test_old_ids_are_looked_up_by_statistics(tmp_path: Path):
-    """The newest id comes from statistics, also after compaction, and a lookup skips other files."""
+    """A lookup opens only the files of its time, also once the table has been compacted: the others may be gone."""
     uri = str(tmp_path / "t")
-    appender = Appender(open_table(uri, SCHEMA), SCHEMA)
-    assert appender.newest_id() == ""
-    for start in range(0, 60, 10):
-        appender.append({r["row_id"]: r for r in map(row, range(start, start + 10))}, set())
-    assert appender.newest_id() == ids_of(60)[-1] and appender.files() == 6
-    fragments = (
-        DeltaTable(uri).to_pyarrow_dataset().get_fragments(filter=pa.compute.field("row_id").isin([row(25)["row_id"]]))
-    )
-    assert len(list(fragments)) < 6
-    compact(uri)
-    fresh = Appender(open_table(uri, SCHEMA), SCHEMA)
-    assert fresh.files() == 1 and fresh.newest_id() == ids_of(60)[-1]
-    assert fresh._known(set(ids_of(70))) == set(ids_of(60))
+    appender, hours = Appender(open_table(uri, ASSETS)), [hour * 3_600_000 for hour in range(4)]
+    for hour in hours:
+        appender.append(pa.Table.from_pylist(rows_at(hour, 10), schema=ASSETS), set())
+    old = set((tmp_path / "t").glob("*.parquet"))
+    appender.append(pa.Table.from_pylist(rows_at(9 * 3_600_000, 10), schema=ASSETS), set())
+    for path in old:
+        path.unlink()
+    again = pa.Table.from_pylist(rows_at(9 * 3_600_000, 12), schema=ASSETS)
+    appender.append(again, set(again["row_id"].to_pylist()))
+    assert appender.files() == 6
+    assert pa.table(DeltaTable(uri).get_add_actions())["num_records"].to_pylist()[0] == 2
 
 
-def test_many_small_files_are_compacted_at_the_end(tmp_path: Path):
-    """A flow that leaves more files than allowed compacts them, and the rows stay."""
-    sink = DeltaSink(str(tmp_path / "t"), SCHEMA, compact_above=2)
-    for start in range(0, 20, 5):
-        run_main(table_flow(sink, [row(n) for n in range(start, start + 5)]))
-    assert len(DeltaTable(sink.uri).file_uris()) <= 2 and ids_in(tmp_path / "t") == ids_of(20)
+def test_a_floor_is_above_all_that_others_may_write(tmp_path: Path):
+    """It is above the present, and above what the table has of a future that a producer made up."""
+    table = open_table(str(tmp_path / "t"), ASSETS)
+    appender, now = Appender(table), time.time_ns() // 1_000_000
+    assert appender.floor() > row_id(now + 5_000, "rows", 1)
+    future = rows_at(now + 10**9, 10)
+    appender.append(pa.Table.from_pylist(future, schema=ASSETS), set())
+    compact(table)
+    assert appender.floor() == max(row["row_id"] for row in future)
+
+
+def test_a_dead_owners_last_rows_are_not_doubled(tmp_path: Path):
+    """Rows that another process's append brings while the new owner runs already are found before its own."""
+    uri, now = str(tmp_path / "t"), time.time_ns() // 1_000_000
+    rows, late = rows_at(now, 6), DeltaSink(uri, ASSETS).build_part("step", "rows", None)
+    owner = DeltaSink(uri, ASSETS).build_part("step", "rows", None)
+    late.write_batch(rows[:4])
+    late.close()
+    owner.write_batch(rows)
+    owner.close()
+    assert ids_in(tmp_path / "t") == sorted(row["row_id"] for row in rows)
+
+
+def test_ranges_of_ids_are_few_and_narrow():
+    """Every id is in a range; ids hours apart are in ranges of their own, unless there are many."""
+    hours = [hour * 3_600_000 for hour in (0, 0, 5, 5, 5, 400_000)]
+    ids = [row_id(at, "rows", n) for n, at in enumerate(hours)]
+    found = spans(set(ids))
+    assert [sum(low <= each <= high for each in ids) for low, high in found] == [2, 3, 1]
+    many = [row_id(hour * 7_200_000, "rows", hour) for hour in range(100)]
+    assert spans(many) == [(many[0], many[-1])]
+
+
+def test_the_assets_of_waiting_rows_are_known(tmp_path: Path):
+    """An asset waits from when its rows are handed over until the table has them, through failures too."""
+    sink = FailingSink(str(tmp_path / "t"), ASSETS, patience_s=60)
+    sink.fault = (OSError("away"), 3, False)
+    partition = sink.build_part("step", "rows", None)
+    partition.write_batch(rows_at(1, 3))
+    assert sink.waiting() == {"asset-0", "asset-1", "asset-2"}
+    assert pa.ipc.open_stream(partition.snapshot()).read_all().num_rows == 3
+    partition.write_batch(rows_at(1, 4))
+    assert "asset-3" in sink.waiting()
+    partition.snapshot()
+    assert eventually(lambda: not sink.waiting())
+    partition.close()
+    assert len(ids_in(tmp_path / "t")) == 4
+
+
+def test_an_outage_is_waited_for_but_not_at_the_end(tmp_path: Path):
+    """A table that is away fails the flow only once its patience is over; a flow that ends does not wait so long."""
+    sink = FailingSink(str(tmp_path / "t"), ASSETS, patience_s=0.3)
+    partition = sink.build_part("step", "rows", None)
+    partition.write_batch(rows_at(1, 1))
+    partition.snapshot()
+    with pytest.raises(OSError, match="disk full"):
+        while True:
+            partition.write_batch([])
+            time.sleep(0.02)
+    partition.close()
+    appender = FailingTable(Appender(open_table(sink.uri, ASSETS), patience_s=3600), *sink.fault)
+    appender.end(0.1)
+    with pytest.raises(OSError, match="disk full"):
+        appender.append(pa.Table.from_pylist(rows_at(1, 1), schema=ASSETS), set())
+
+
+def test_small_files_are_joined_now_and_then(tmp_path: Path):
+    """Every so many versions the files are joined, a checkpoint is written, and the rows stay."""
+    uri = str(tmp_path / "t")
+    for n in range(60):
+        write(DeltaSink(uri, ASSETS, compact_every=20), rows_at(n, 2))
+    assert len(DeltaTable(uri).file_uris()) < 25 and len(ids_in(tmp_path / "t")) == 120
+    assert list((tmp_path / "t" / "_delta_log").glob("*.checkpoint.parquet"))
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one_after_the_other", "at_once"])
+def test_two_compactions_double_nothing(tmp_path: Path, at_once: bool):
+    """Of compactions that began with the same files one goes through, and each row is there once."""
+    uri = str(tmp_path / "t")
+    for n in range(6):
+        write(DeltaSink(uri, ASSETS), rows_at(n, 2))
+    stale = [DeltaTable(uri) for _ in range(3)]
+    threads = [threading.Thread(target=compact, args=(table,)) for table in stale]
+    for thread in threads:
+        thread.start()
+        if not at_once:
+            thread.join()
+    for thread in threads:
+        thread.join()
+    assert len(ids_in(tmp_path / "t")) == 12 and len(DeltaTable(uri).file_uris()) == 1
+
+
+def test_a_new_column_comes_while_an_older_writer_goes_on(tmp_path: Path):
+    """Old rows have no value in it; a process that does not know it keeps writing, and takes nothing away."""
+    uri, wider = str(tmp_path / "t"), ASSETS.append(pa.field("size", pa.int64(), nullable=False))
+    older = DeltaSink(uri, ASSETS).build_part("step", "rows", None)
+    older.write_batch(rows_at(1, 2))
+    older.snapshot()
+    assert eventually(lambda: len(ids_in(tmp_path / "t")) == 2)
+    write(DeltaSink(uri, wider), rows_at(2, 2, size=7))
+    older.write_batch(rows_at(3, 2))
+    older.close()
+    write(DeltaSink(uri, wider), rows_at(4, 1, size=8))
+    write(DeltaSink(uri, ASSETS), rows_at(5, 1))
+    found = {row["row_id"][:13]: row["size"] for row in read_table(uri).to_pylist()}
+    assert found == {f"{at:013d}": size for at, size in {1: None, 2: 7, 3: None, 4: 8, 5: None}.items()}
+
+
+def test_processes_widen_a_table_at_once(tmp_path: Path):
+    """Several processes that bring the same new columns all find them there once."""
+    uri, wider = str(tmp_path / "t"), pa.schema([*ASSETS, ("a", pa.string()), ("b", pa.list_(pa.string()))])
+    open_table(uri, ASSETS)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _n: columns_of(open_table(uri, wider)), range(4)))
+    assert found == [wider.names] * 4
 
 
 def test_kill_9_loses_and_doubles_nothing(tmp_path: Path):

@@ -258,3 +258,19 @@ def test_from_topic_to_topic_through_a_crash(kafka: Settings, tmp_path: Path):  
     expected = {f"{number}-{n}".encode() for number in range(PARTITIONS) for n in range(200)}
     assert {message.value() for message in everything(kafka, DERIVED, counted(800))} == expected
     assert all_finished()
+
+
+def test_a_client_that_stays_away_is_replaced(own_kafka: Settings, own_broker: Broker, monkeypatch):  # noqa: F811
+    """While the broker is down new clients take turns, and once it is back nothing is missed or comes twice."""
+    monkeypatch.setattr("sources.kafka._RENEW_S", 0.5)
+    send(own_kafka, VALIDATED, [b"1", b"2", b"3"])
+    feed = started(own_kafka)
+    first, found = feed._consumer, pulled(feed, 3)
+    own_broker.stop()
+    assert eventually(lambda: not feed.pull() and feed._consumer is not first, 30)
+    own_broker.start()
+    own_broker.wait()
+    send(own_kafka, VALIDATED, [b"4", b"5"])
+    found += pulled(feed, 2)
+    assert offsets(found) == [0, 1, 2, 3, 4] and feed.pull() == []
+    feed.close()

@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import NAMESPACE_OID, uuid5
 
 import httpx
 import kept_runs
-import pyarrow as pa
 import pytest
 from flow_runs import Place
 from indexes import weaviate_url
+from registry import MOMENTS, QUERY, SPACE, Registry
 from typer.testing import CliRunner
 
 from chaos.servers import WEAVIATE
 from dataflows import cli, maintenance, reindexing
 from dataflows.connections import index_of, objects_of
 from dataflows.running import Busy, alone
-from dataflows.tombstones import Tombstone
-from operators.stages.ingest import tombstone_key
-from operators.stages.register import entries_of, manifest_prefix
-from operators.stages.vectors import SCHEMA
-from schemas.asset import Output, StepResult
 from schemas.errors import AssetError
 from schemas.manifest import Manifest
 from schemas.ports import VectorIndex
 from schemas.settings import Settings
-
-SPACE, DIMENSION, MOMENTS = "org/model@1/cls", 4, 5
-QUERY = [1.0, 0.0, 0.0, 0.0]
 
 Meanwhile = Callable[[], Awaitable[None]]
 
@@ -56,58 +46,6 @@ def served(tmp_path: Path) -> Iterator[Settings]:
     """A finished run whose index is served, and still empty."""
     with weaviate_url() as url:
         yield Settings(out=kept_runs.kept(tmp_path).out, index=url)
-
-
-class Registry:
-    """Registers assets as the stage does: the index first, then the manifest."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings, self.store, self.index = settings, objects_of(settings), index_of(settings)
-        self._template = Place(settings.out).manifests()[0]
-
-    async def manifest(self, name: str, version: int = 1) -> Manifest:
-        """An asset with some moments, each version's its own."""
-        sink = io.BytesIO()
-        rows = [
-            {"moment": f"/{n}.000/v{version}", "start_s": float(n), "end_s": n + 1.0, "text": "rocket", "vector": QUERY}
-            for n in range(MOMENTS)
-        ]
-        with pa.ipc.new_file(sink, SCHEMA) as writer:
-            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-        ref = await self.store.add_bytes("default", sink.getvalue(), "application/vnd.apache.arrow.file")
-        about = {"space": SPACE, "dimension": DIMENSION, "rows": MOMENTS}
-        output = Output(name="text", role="vectors", properties=about, **ref.model_dump())
-        step = StepResult(result_id=f"{name}{version}", stage="enrich", step="text", version="1", outputs=(output,))
-        changed = {"asset_id": str(uuid5(NAMESPACE_OID, name)), "version": version, "steps": (step,)}
-        made = self._template.model_copy(update=changed)
-        ids = {space: tuple(e.id for e in entries) for space, entries in (await entries_of(self.store, made)).items()}
-        return made.model_copy(update={"index": ids})
-
-    async def put(self, manifest: Manifest) -> None:
-        """The first half of registration."""
-        for space, entries in (await entries_of(self.store, manifest)).items():
-            await self.index.put(space, entries)
-
-    async def write(self, manifest: Manifest) -> None:
-        """The second half."""
-        key = f"{manifest_prefix(manifest.tenant, manifest.asset_id)}{manifest.version:08d}.json"
-        await self.store.create(key, manifest.model_dump_json().encode())
-        await self.index.retire(manifest.asset_id, manifest.tenant, [i for ids in manifest.index.values() for i in ids])
-
-    async def register(self, name: str, version: int = 1) -> Manifest:
-        """Both."""
-        made = await self.manifest(name, version)
-        await self.put(made)
-        await self.write(made)
-        return made
-
-    async def delete(self, manifest: Manifest) -> None:
-        """Deletes as the command does: the tombstone first."""
-        stone = Tombstone(asset_id=manifest.asset_id, tenant=manifest.tenant, at_ms=1, reason="by the test")
-        await self.store.create(tombstone_key(manifest.tenant, manifest.asset_id), stone.model_dump_json().encode())
-        await self.index.retire(manifest.asset_id, manifest.tenant, keep=())
-        for key in await self.store.keys(manifest_prefix(manifest.tenant, manifest.asset_id)):
-            await self.store.delete(key)
 
 
 async def wanted(settings: Settings) -> dict[str, str]:
@@ -332,7 +270,7 @@ def generations(settings: Settings) -> set[str]:
 def test_the_embedded_index_is_rebuilt_alone(tmp_path: Path) -> None:
     """While a flow runs on the folder it is refused."""
     settings = Settings(out=tmp_path)
-    with alone(settings), pytest.raises(Busy):
+    with alone(settings.below()), pytest.raises(Busy):
         asyncio.run(reindexing.reindex(settings))
 
 
