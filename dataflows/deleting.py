@@ -21,6 +21,7 @@ from dataflows.intake import decoded, message_of, submission
 from dataflows.ownership import Claims
 from dataflows.tables import drop_rows
 from dataflows.tombstones import Tombstone
+from operators.stages.dead_letter import letters
 from operators.stages.ingest import tombstone_key
 from operators.stages.register import manifest_prefix
 from operators.stages.steps import result_key
@@ -167,6 +168,7 @@ async def _content(settings: Settings, store: ObjectStore, plan: Plan) -> tuple[
     named = {o.sha256 for r in await ownership.results_of(store, settings.tenant) for o in r.outputs}
     async for _key, data in ownership.records(store, f"manifests/{settings.tenant}"):
         named |= digests_of(Manifest.model_validate_json(data))
+    named |= {each.raw_object for each in await letters(store, settings.tenant) if each.asset_id != plan.asset_id}
     return len(gone), await _sweep_objects(store, settings.tenant, named, mine if settings.events else None)
 
 

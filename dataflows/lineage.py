@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
@@ -61,9 +61,10 @@ async def graph_of(
     times = await accepted(store, settings.tenant, asset_id) if manifest else []
     events = queries.events(settings, [asset_id], accepted=times, as_of=as_of)
     runs = from_manifest(manifest, events) if manifest else await from_events(store, settings.tenant, events)
-    table = queries.last_rows(queries.rows(settings, "assets", as_of=as_of, tenant=settings.tenant))
-    row = table.get(asset_id, {})
     request = manifest.record.request if manifest else None
+    row = known_of(settings, [asset_id], as_of).get(asset_id, {})
+    parents = request.parents if request else row.get("parents", ())
+    table = known_of(settings, None if descendants else [asset_id, *parents], as_of)
     return build(
         asset=_relative(asset_id, table, request.source.name if request else ""),
         tenant=settings.tenant,
@@ -73,7 +74,7 @@ async def graph_of(
         runs=runs,
         urls={v.sha256: v.url for v in manifest.variants} if manifest else {},
         publications=publications(settings, asset_id, events, times, as_of),
-        parents=[_relative(p, table) for p in (request.parents if request else row.get("parents", ()))],
+        parents=[_relative(p, table) for p in parents],
         children=_descendants(asset_id, table) if descendants else [],
     )
 
@@ -86,6 +87,15 @@ async def manifest_of(settings: Settings, store: ObjectStore, asset_id: str, as_
     version = max((row["manifest_version"] for row in rows), default=0)
     data = await store.get(f"{manifest_prefix(settings.tenant, asset_id)}{version:08d}.json")
     return Manifest.model_validate_json(data) if data else None
+
+
+def known_of(
+    settings: Settings, asset_ids: Collection[str] | None, as_of: datetime | None
+) -> dict[str, dict[str, Any]]:
+    """What the table says of these assets, or of all, as far as a graph shows it."""
+    columns = ["asset_id", "job_id", "kind", "source", "parents", *queries.RANK]
+    found = queries.rows(settings, "assets", asset_ids, columns=columns, as_of=as_of, tenant=settings.tenant)
+    return queries.last_rows(found)
 
 
 async def accepted(store: ObjectStore, tenant: str, asset_id: str) -> list[int]:

@@ -81,7 +81,7 @@ async def claims(settings: Settings, store: ObjectStore) -> dict[str, Claims]:
     async for _key, data in records(store, f"manifests/{tenant}"):
         manifest = Manifest.model_validate_json(data)
         found[manifest.asset_id] |= _of_manifest(manifest)
-    for row in queries.rows(settings, "events", type=STATUS, tenant=tenant):
+    for row in queries.rows(settings, "events", columns=["asset_id", "data"], type=STATUS, tenant=tenant):
         if result := json.loads(row["data"])["result_id"]:
             found[row["asset_id"]].results.add(result)
     return dict(found)

@@ -126,8 +126,8 @@ class DeltaSink(FixedPartitionedSink[Row, bytes]):
     Two tables need two sinks. Rows are in the table soon after the epoch closes, and all of them when the flow ends.
 
     While the table cannot be reached rows wait in memory and in the snapshot, for `patience_s` seconds; then, or when
-    an append fails for another reason, the flow ends, and its next run appends them. A flow that ends meanwhile waits
-    for ten seconds at most.
+    an append fails for another reason, the flow ends, and its next run appends them. A flow that ends meanwhile gives
+    up after ten seconds.
 
     Items are (key, row). `remembered` bounds the ids in memory (twice that many); older ids, and those of assets that
     were accepted before the process started, are looked up in the table, whose file statistics on `row_id`, the first

@@ -29,13 +29,14 @@ from schemas.errors import AssetError
 ROW_ID = "row_id"
 WRITER = WriterProperties(compression="ZSTD", max_row_group_size=50_000)
 FILE_BYTES = 32 * 2**20
-_CONFIGURATION = {"delta.dataSkippingNumIndexedCols": "1", "delta.checkpointInterval": "50"}
+CONFIGURATION = {"delta.dataSkippingNumIndexedCols": "1", "delta.checkpointInterval": "50"}
 # Only the very next version will do. By itself the library would take another one after a conflict, also where the
 # commit that it met is its own, whose answer was lost.
 _NEXT_VERSION = CommitProperties(max_commit_retries=0)
 PASSING = (OSError, DeltaError, PolarsError, AssetError)
 _FIRST_WAIT_S, _LAST_WAIT_S = 0.1, 5.0
 _CONFLICTS_S = 60.0
+# how far the clocks of processes may differ
 _CLOCKS_MS = 10_000
 _GAP_MS, _MOST_SPANS = 3_600_000, 8
 _ERROR = 500
@@ -50,7 +51,7 @@ def open_table(uri: str, schema: pa.Schema, options: dict[str, str] | None = Non
     schema = pa.schema([field.with_nullable(True) for field in schema])
     try:
         table = DeltaTable.create(
-            uri, schema=schema, mode="ignore", storage_options=options, configuration=_CONFIGURATION
+            uri, schema=schema, mode="ignore", storage_options=options, configuration=CONFIGURATION
         )
     except DeltaError:  # another process was first; if not, the next line raises with this error as its context
         table = DeltaTable(uri, storage_options=options)
@@ -179,14 +180,14 @@ class Appender:
     def _append(self, rows: pa.Table, doubtful: AbstractSet[str]) -> None:
         self._table.update_incremental()
         rows = self._wanted(rows)
-        if known := self._known(doubtful):
+        if known := self.known(doubtful):
             rows = rows.filter(pc.invert(pc.is_in(rows[ROW_ID], pa.array(known))))
         if rows.num_rows:
             self._write(rows)
             self._keep_small()
 
-    def _known(self, row_ids: AbstractSet[str]) -> list[str]:
-        """Those of the ids that the table has."""
+    def known(self, row_ids: AbstractSet[str]) -> list[str]:
+        """Those of the ids that the version in hand has."""
         if not row_ids:
             return []
         row_id = pl.col(ROW_ID)

@@ -1,7 +1,7 @@
 """The served vector index, on Weaviate: one collection for assets and one for moments, one tenant an organisation.
 
-A vector space is a named vector, added when it is first put. Guarantee: what `put` returned from is stored and found;
-putting again changes nothing. An object that the server refuses is sent again, and in the end raises.
+A vector space is a named vector, added when it is first put. Guarantee: what `put` returned from was found by a search,
+whatever an earlier `put` of the same left behind; putting again changes nothing.
 """
 
 from __future__ import annotations
@@ -168,22 +168,27 @@ class WeaviateIndex:
         await self._link.close()
 
     async def _insert(self, shard: Shard, space: str, dimension: int, entries: list[IndexEntry]) -> None:
-        """Sends what the server refuses again, and in the end raises."""
+        """Sends entries, and again those that no search finds, which in the end raises.
+
+        The server stores an object before its vector: when the vector fails, is refused or cut off, the object stays,
+        and putting the same again changes nothing. Such an object is deleted first.
+        """
         for pause in (*PAUSES, None):
             async with self._few:
                 name = await self._vector(space, dimension)
                 objects = [object_of(entry, space, name) for entry in entries]
-                refused = await self._shards.ask(*shard, INSERT_S, partial(_sent, objects=objects))
-            if refused is None:
-                raise AssetError("index_unavailable", f"the server makes no tenant {shard[1]}")
-            if not refused:
+                said = await self._shards.ask(*shard, INSERT_S, partial(_sent, objects=objects))
+                found = await self._shards.ask(*shard, QUERY_S, partial(_found, entries=entries, vector=name))
+            entries = [entry for entry in entries if entry.id not in (found or ())]
+            if not entries:
                 return
-            entries, said = [entries[i] for i in refused], list(dict.fromkeys(refused.values()))
             if pause is None:
-                raise AssetError("index_unavailable", f"{len(refused)} entries were refused: {'; '.join(said[:3])}")
-            await self._shards.heal(*shard, "; ".join(said))
+                why = "; ".join((said or [])[:3])
+                raise AssetError("index_unavailable", f"{len(entries)} entries are not found: {why}")
+            await self._shards.heal(*shard, "; ".join(said or ()))
             self._collections.forget_spaces()
             await asyncio.sleep(pause)
+            await self._shards.ask(*shard, INSERT_S, partial(_deleted, ids=[entry.id for entry in entries]))
 
     async def _vector(self, space: str, dimension: int) -> str:
         """The name of the space's vector; a new space is added."""
@@ -214,13 +219,26 @@ def _best(hits: list[Hit]) -> list[Hit]:
     return sorted(hits, key=lambda hit: -hit.score)
 
 
-async def _sent(shard: Tenant, objects: list[DataObject[Any, None]]) -> dict[int, str]:
-    """Why objects were refused, by their number."""
+async def _sent(shard: Tenant, objects: list[DataObject[Any, None]]) -> list[str]:
+    """What the server says against some of the objects."""
     try:
         answer = await shard.data.insert_many(objects)
     except WeaviateInsertManyAllFailedError as error:
-        return dict.fromkeys(range(len(objects)), str(error))
-    return {i: error.message for i, error in answer.errors.items()}
+        return [str(error)]
+    return list(dict.fromkeys(error.message for error in answer.errors.values()))
+
+
+async def _found(shard: Tenant, entries: list[IndexEntry], vector: str) -> set[str]:
+    """The ids of the entries that are found by their vector."""
+    mine = By.by_id().contains_any([entry.id for entry in entries])
+    answer = await shard.query.near_vector(
+        list(entries[0].vector), target_vector=vector, filters=mine, limit=len(entries), return_properties=[]
+    )
+    return {str(o.uuid) for o in answer.objects}
+
+
+async def _deleted(shard: Tenant, ids: list[str]) -> None:
+    await shard.data.delete_many(By.by_id().contains_any(ids))
 
 
 async def _page(shard: Tenant, after: str | None) -> dict[str, str]:

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
-import pyarrow as pa
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
+from delta_rows import ASSETS
 
 from operators.gate import Gate
 from schemas.ids import row_id
@@ -30,7 +30,6 @@ from sinks.delta import DeltaSink
 from sources.pulled import PulledSource
 from sources.watermark import Watermark
 
-SCHEMA = pa.schema([("row_id", pa.string()), ("asset_id", pa.string()), ("n", pa.int64())])
 PARTITIONS, ROWS = 6, 3
 
 
@@ -109,7 +108,7 @@ def rows_of(folder: Path, asset: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def flow_of(share: Share) -> Dataflow:
     """lists -> rows -> table."""
     gate = Gate(64)
-    sink = DeltaSink(share.uri, SCHEMA, share.options, remembered=50, compact_every=30, patience_s=60)
+    sink = DeltaSink(share.uri, ASSETS, share.options, remembered=50, compact_every=30, patience_s=60)
     mine = [str(p) for p in range(share.process, PARTITIONS, share.processes)]
     marks = {p: Watermark(sink.waiting, gate.watch()) for p in mine}
     source = PulledSource({p: lambda p=int(p): ListFeed(share, p, gate) for p in mine}, gate, marks)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,17 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSource, run_main
-from deltalake import DeltaTable
+from delta_rows import ASSETS, ids_in, read_table, rows_at
 from deltalake.exceptions import CommitFailedError
 from flow_fixtures import AT_ONCE, SCHEMA, Item, run_flow  # noqa: F401
 
 from chaos.waiting import eventually
 from schemas.ids import row_id
 from sinks.delta import DeltaSink
-from sinks.delta_table import Appender, RecentIds, columns_of, compact, open_table, spans
+from sinks.delta_table import Appender, open_table
 from sources.inbox import Inbox
 
 ROOT = Path(__file__).resolve().parent.parent
-ASSETS = pa.schema([("row_id", pa.string()), ("asset_id", pa.string()), ("n", pa.int64())])
 
 
 def row(n: int) -> dict[str, Any]:
@@ -43,14 +41,6 @@ def table_flow(sink: DeltaSink, inputs: list[Any]) -> Dataflow:
     rows = op.input("in", flow, TestingSource(inputs, batch_size=5))
     op.output("out", op.key_on("key", rows, lambda row: row["name"]), sink)
     return flow
-
-
-def read_table(uri: str | Path) -> pa.Table:
-    return DeltaTable(str(uri)).to_pyarrow_table()
-
-
-def ids_in(uri: Path) -> list[str]:
-    return sorted(read_table(uri)["row_id"].to_pylist())
 
 
 def ids_of(count: int) -> list[str]:
@@ -177,56 +167,6 @@ def test_row_id_must_lead(tmp_path: Path):
         DeltaSink("t", pa.schema([("name", pa.string()), ("row_id", pa.string())]))
 
 
-def test_recent_ids_never_call_a_known_id_new():
-    """In any order, an id that was added is remembered or not above the floor, and memory stays bounded."""
-    recent, numbers = RecentIds(10, "0050"), list(range(200))
-    random.Random(2).shuffle(numbers)
-    for count, n in enumerate(numbers):
-        assert recent.add(f"{n:04d}")
-        assert all(not recent.add(f"{m:04d}") or recent.doubtful(f"{m:04d}") for m in numbers[:count:17])
-        assert len(recent._new) + len(recent._old) <= 20
-    assert RecentIds(10, "0050").doubtful("0050") and not RecentIds(10, "0050").doubtful("0051")
-
-
-def rows_at(accepted_ms: int, count: int, **more: Any) -> list[dict[str, Any]]:
-    """Rows of as many assets that were accepted then."""
-    return [{"row_id": row_id(accepted_ms, "rows", n), "asset_id": f"asset-{n}", "n": n, **more} for n in range(count)]
-
-
-def write(sink: DeltaSink, rows: list[dict[str, Any]]) -> None:
-    """What a flow of one epoch does."""
-    partition = sink.build_part("step", "rows", None)
-    partition.write_batch(rows)
-    partition.close()
-
-
-def test_old_ids_are_looked_up_by_statistics(tmp_path: Path):
-    """A lookup opens only the files of its time, also once the table has been compacted: the others may be gone."""
-    uri = str(tmp_path / "t")
-    appender, hours = Appender(open_table(uri, ASSETS)), [hour * 3_600_000 for hour in range(4)]
-    for hour in hours:
-        appender.append(pa.Table.from_pylist(rows_at(hour, 10), schema=ASSETS), set())
-    old = set((tmp_path / "t").glob("*.parquet"))
-    appender.append(pa.Table.from_pylist(rows_at(9 * 3_600_000, 10), schema=ASSETS), set())
-    for path in old:
-        path.unlink()
-    again = pa.Table.from_pylist(rows_at(9 * 3_600_000, 12), schema=ASSETS)
-    appender.append(again, set(again["row_id"].to_pylist()))
-    assert appender.files() == 6
-    assert pa.table(DeltaTable(uri).get_add_actions())["num_records"].to_pylist()[0] == 2
-
-
-def test_a_floor_is_above_all_that_others_may_write(tmp_path: Path):
-    """It is above the present, and above what the table has of a future that a producer made up."""
-    table = open_table(str(tmp_path / "t"), ASSETS)
-    appender, now = Appender(table), time.time_ns() // 1_000_000
-    assert appender.floor() > row_id(now + 5_000, "rows", 1)
-    future = rows_at(now + 10**9, 10)
-    appender.append(pa.Table.from_pylist(future, schema=ASSETS), set())
-    compact(table)
-    assert appender.floor() == max(row["row_id"] for row in future)
-
-
 def test_a_dead_owners_last_rows_are_not_doubled(tmp_path: Path):
     """Rows that another process's append brings while the new owner runs already are found before its own."""
     uri, now = str(tmp_path / "t"), time.time_ns() // 1_000_000
@@ -237,16 +177,6 @@ def test_a_dead_owners_last_rows_are_not_doubled(tmp_path: Path):
     owner.write_batch(rows)
     owner.close()
     assert ids_in(tmp_path / "t") == sorted(row["row_id"] for row in rows)
-
-
-def test_ranges_of_ids_are_few_and_narrow():
-    """Every id is in a range; ids hours apart are in ranges of their own, unless there are many."""
-    hours = [hour * 3_600_000 for hour in (0, 0, 5, 5, 5, 400_000)]
-    ids = [row_id(at, "rows", n) for n, at in enumerate(hours)]
-    found = spans(set(ids))
-    assert [sum(low <= each <= high for each in ids) for low, high in found] == [2, 3, 1]
-    many = [row_id(hour * 7_200_000, "rows", hour) for hour in range(100)]
-    assert spans(many) == [(many[0], many[-1])]
 
 
 def test_the_assets_of_waiting_rows_are_known(tmp_path: Path):
@@ -280,57 +210,6 @@ def test_an_outage_is_waited_for_but_not_at_the_end(tmp_path: Path):
     appender.end(0.1)
     with pytest.raises(OSError, match="disk full"):
         appender.append(pa.Table.from_pylist(rows_at(1, 1), schema=ASSETS), set())
-
-
-def test_small_files_are_joined_now_and_then(tmp_path: Path):
-    """Every so many versions the files are joined, a checkpoint is written, and the rows stay."""
-    uri = str(tmp_path / "t")
-    for n in range(60):
-        write(DeltaSink(uri, ASSETS, compact_every=20), rows_at(n, 2))
-    assert len(DeltaTable(uri).file_uris()) < 25 and len(ids_in(tmp_path / "t")) == 120
-    assert list((tmp_path / "t" / "_delta_log").glob("*.checkpoint.parquet"))
-
-
-@pytest.mark.parametrize("at_once", [False, True], ids=["one_after_the_other", "at_once"])
-def test_two_compactions_double_nothing(tmp_path: Path, at_once: bool):
-    """Of compactions that began with the same files one goes through, and each row is there once."""
-    uri = str(tmp_path / "t")
-    for n in range(6):
-        write(DeltaSink(uri, ASSETS), rows_at(n, 2))
-    stale = [DeltaTable(uri) for _ in range(3)]
-    threads = [threading.Thread(target=compact, args=(table,)) for table in stale]
-    for thread in threads:
-        thread.start()
-        if not at_once:
-            thread.join()
-    for thread in threads:
-        thread.join()
-    assert len(ids_in(tmp_path / "t")) == 12 and len(DeltaTable(uri).file_uris()) == 1
-
-
-def test_a_new_column_comes_while_an_older_writer_goes_on(tmp_path: Path):
-    """Old rows have no value in it; a process that does not know it keeps writing, and takes nothing away."""
-    uri, wider = str(tmp_path / "t"), ASSETS.append(pa.field("size", pa.int64(), nullable=False))
-    older = DeltaSink(uri, ASSETS).build_part("step", "rows", None)
-    older.write_batch(rows_at(1, 2))
-    older.snapshot()
-    assert eventually(lambda: len(ids_in(tmp_path / "t")) == 2)
-    write(DeltaSink(uri, wider), rows_at(2, 2, size=7))
-    older.write_batch(rows_at(3, 2))
-    older.close()
-    write(DeltaSink(uri, wider), rows_at(4, 1, size=8))
-    write(DeltaSink(uri, ASSETS), rows_at(5, 1))
-    found = {row["row_id"][:13]: row["size"] for row in read_table(uri).to_pylist()}
-    assert found == {f"{at:013d}": size for at, size in {1: None, 2: 7, 3: None, 4: 8, 5: None}.items()}
-
-
-def test_processes_widen_a_table_at_once(tmp_path: Path):
-    """Several processes that bring the same new columns all find them there once."""
-    uri, wider = str(tmp_path / "t"), pa.schema([*ASSETS, ("a", pa.string()), ("b", pa.list_(pa.string()))])
-    open_table(uri, ASSETS)
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _n: columns_of(open_table(uri, wider)), range(4)))
-    assert found == [wider.names] * 4
 
 
 def test_kill_9_loses_and_doubles_nothing(tmp_path: Path):

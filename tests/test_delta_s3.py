@@ -12,24 +12,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from buckets import bucket
-from delta_writers import PARTITIONS, ROWS, SCHEMA, Share, started
+from delta_rows import ASSETS, rows_at
+from delta_writers import PARTITIONS, ROWS, Share, started
 from deltalake import DeltaTable
 
 from chaos.servers import S3, S3_KEY, S3_SECRET, Proxy, proxy
 from chaos.waiting import eventually
 from dataflows.connections import table_options
-from schemas.ids import row_id
 from schemas.settings import Settings
 from sinks.delta import DeltaSink
 from sinks.delta_table import PASSING, compact, open_table
 
 pytestmark = pytest.mark.services
-ASSETS = 60
+COUNT = 60
 
 
 def settings_at(url: str, endpoint: str = S3) -> Settings:
@@ -38,11 +37,6 @@ def settings_at(url: str, endpoint: str = S3) -> Settings:
 
 
 OPTIONS = table_options(settings_at("s3://any"))
-
-
-def rows_at(accepted_ms: int, count: int, name: str = "asset") -> list[dict[str, Any]]:
-    """A row each of as many assets."""
-    return [{"row_id": row_id(accepted_ms, "rows", name, n), "asset_id": f"{name}-{n}", "n": n} for n in range(count)]
 
 
 @pytest.fixture
@@ -88,10 +82,10 @@ def compacting(uri: str) -> Iterator[None]:
 def test_kills_and_handovers_lose_and_double_nothing(tmp_path: Path, uri: str, seed: int):
     """Three processes, then two, killed and started again; then three take over, without the recovery stores."""
     rng = random.Random(seed)
-    open_table(uri, SCHEMA, OPTIONS)
+    open_table(uri, ASSETS, OPTIONS)
     with compacting(uri):
         for round_, processes in enumerate((3, 2)):
-            shares = [Share(tmp_path, uri, OPTIONS, ASSETS, f"{round_}-{p}", p, processes) for p in range(processes)]
+            shares = [Share(tmp_path, uri, OPTIONS, COUNT, f"{round_}-{p}", p, processes) for p in range(processes)]
             for again in range(2):
                 running = [started(share) for share in shares]
                 _wait(tmp_path, rng.randrange(30, 70), running)
@@ -100,17 +94,17 @@ def test_kills_and_handovers_lose_and_double_nothing(tmp_path: Path, uri: str, s
                     process.join()
                 if again == 0 and rng.random() < 0.5:
                     shutil.rmtree(tmp_path / shares[0].store, ignore_errors=True)
-        last = [started(Share(tmp_path, uri, OPTIONS, ASSETS, f"last-{p}", p, 3)) for p in range(3)]
+        last = [started(Share(tmp_path, uri, OPTIONS, COUNT, f"last-{p}", p, 3)) for p in range(3)]
         for process in last:
             process.join(60)
     assert [process.exitcode for process in last] == [0, 0, 0]
-    assert counts(uri) == {f"asset-{p}-{n}": ROWS for p in range(PARTITIONS) for n in range(ASSETS)}
+    assert counts(uri) == {f"asset-{p}-{n}": ROWS for p in range(PARTITIONS) for n in range(COUNT)}
 
 
 def _wait(folder: Path, more: int, running: list[BaseProcess]) -> None:
     """Until so many more assets were taken, or all."""
     target = _accepted(folder) + more
-    while _accepted(folder) < min(target, PARTITIONS * ASSETS) and any(p.is_alive() for p in running):
+    while _accepted(folder) < min(target, PARTITIONS * COUNT) and any(p.is_alive() for p in running):
         time.sleep(0.02)
 
 
@@ -121,7 +115,7 @@ def _accepted(folder: Path) -> int:
 def test_an_outage_is_waited_for(uri: str, faulty: Proxy):
     """While S3 is away the flow goes on, its rows wait and their assets are known; they are there once it is back."""
     options = table_options(settings_at(uri, f"http://{faulty.address}"))
-    sink = DeltaSink(uri, SCHEMA, options, patience_s=60)
+    sink = DeltaSink(uri, ASSETS, options, patience_s=60)
     partition = sink.build_part("step", "rows", None)
     with faulty.down():
         for epoch in range(4):
@@ -137,7 +131,7 @@ def test_an_outage_is_waited_for(uri: str, faulty: Proxy):
 def test_an_outage_that_outlasts_the_patience_ends_the_flow(uri: str, faulty: Proxy):
     """The flow ends with the store's error, and its snapshot has the rows for the next run."""
     options = table_options(settings_at(uri, f"http://{faulty.address}"))
-    partition = DeltaSink(uri, SCHEMA, options, patience_s=0.5).build_part("step", "rows", None)
+    partition = DeltaSink(uri, ASSETS, options, patience_s=0.5).build_part("step", "rows", None)
     partition.write_batch(rows_at(1, 3))
     with faulty.down():
         kept = partition.snapshot()
@@ -146,14 +140,14 @@ def test_an_outage_that_outlasts_the_patience_ends_the_flow(uri: str, faulty: Pr
                 partition.write_batch([])
                 time.sleep(0.1)
         partition.close()
-    DeltaSink(uri, SCHEMA, OPTIONS).build_part("step", "rows", kept).close()
+    DeltaSink(uri, ASSETS, OPTIONS).build_part("step", "rows", kept).close()
     assert counts(uri) == {f"asset-{n}": 1 for n in range(3)}
 
 
 def test_lost_answers_double_nothing(uri: str, faulty: Proxy):
     """With a fifth of all connections reset before the answer is heard, each row is there once."""
     options = table_options(settings_at(uri, f"http://{faulty.address}"))
-    sink = DeltaSink(uri, SCHEMA, options, patience_s=120)
+    sink = DeltaSink(uri, ASSETS, options, patience_s=120)
     partition = sink.build_part("step", "rows", None)
     with faulty.reset(20):
         for epoch in range(15):
@@ -168,7 +162,7 @@ def test_many_writers_take_turns(uri: str):
     """Four writers at once, two of which compact every few versions, all get their rows in; few files are left."""
 
     def write(writer: int) -> None:
-        sink = DeltaSink(uri, SCHEMA, OPTIONS, compact_every=15 if writer < 2 else 10**9)
+        sink = DeltaSink(uri, ASSETS, OPTIONS, compact_every=15 if writer < 2 else 10**9)
         partition = sink.build_part("step", "rows", None)
         for epoch in range(12):
             partition.write_batch(rows_at(time.time_ns() // 1_000_000 + 10**6, 3, f"{writer}-{epoch}"))

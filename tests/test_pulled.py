@@ -100,6 +100,16 @@ def test_a_sink_that_waits_holds_the_watermark(loop):  # noqa: F811
     assert mark.close_epoch(4) == 4
 
 
+def test_work_that_was_brought_back_is_waited_for(loop):  # noqa: F811
+    """While a recovery store's work is unfinished, whose offsets nobody knows, nothing counts as finished."""
+    waiting = {"old"}
+    mark = Watermark(lambda: waiting, set())
+    mark.hold([(7, "a")])
+    assert [mark.close_epoch(8) for _ in range(3)] == [None] * 3
+    waiting.clear()
+    assert mark.close_epoch(8) == 8
+
+
 def test_what_left_a_stage_in_an_epoch_counts_one_epoch_longer(loop):  # noqa: F811
     """Between two stages an item is in neither: it is finished only after an epoch in which nothing moved it."""
     left: set[str] = set()
