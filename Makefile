@@ -2,6 +2,7 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
+export UV_COMPILE_BYTECODE := 1
 
 .PHONY: setup demo test test-all services services-down smoke-services chaos lint bench bench-stream lock clean
 

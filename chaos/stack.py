@@ -99,7 +99,7 @@ class Stack:
         fields = {**self._fields(self.faulty), **given}
         ours = {f"ASSET_PIPELINE_{name.upper()}": str(value) for name, value in fields.items()}
         others = {name: value for name, value in os.environ.items() if not name.startswith("ASSET_PIPELINE_")}
-        return {**others, "OMP_NUM_THREADS": "1", **ours}
+        return {**others, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1", **ours}
 
     def make(self) -> None:
         """Makes folders, topics and the bucket."""

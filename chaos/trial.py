@@ -175,6 +175,8 @@ def run(act: Act, options: Options, direct: Route = SERVERS, faulty: Route | Non
         act(case)
         case.settle()
         case.drain()
+        for name, code in case.fleet.ended:
+            case.say(f"{name} had ended by itself with code {code}")
         return _audited(case, {"seconds": round(time.monotonic() - started)})
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas.settings import Settings
@@ -63,8 +63,8 @@ class KafkaAdmin:
 
     def __init__(self, settings: Settings, patience_s: float = 60.0) -> None:
         self._settings, self.patience_s, self._trouble = settings, patience_s, Trouble()
-        options: dict[str, Any] = {**client_options(settings), "error_cb": self._trouble}
-        self.client = AdminClient(options)
+        self._options: dict[str, Any] = {**client_options(settings), "error_cb": self._trouble}
+        self.client = AdminClient(self._options)
 
     def partitions(self, topic: Topic) -> int:
         """How many partitions a topic has. Raises RuntimeError also if there is no such topic."""
@@ -95,13 +95,13 @@ class KafkaAdmin:
         """How far a flow has come."""
         name = full_name(self._settings, topic)
         places = [TopicPartition(name, number) for number in range(self.partitions(topic))]
-        group = ConsumerGroupTopicPartitions(group_of(self._settings, flow), places)
-        (answer,) = self.results(
-            lambda: self.client.list_consumer_group_offsets([group], request_timeout=self.patience_s)
-        ).values()
+        # librdkafka 2.16's admin client crashes when it asks for these a broker that is not the coordinator yet
+        reader = Consumer({**self._options, "group.id": group_of(self._settings, flow)})
+        with self.answering(reader):
+            found = answer_of(lambda: reader.committed(places, timeout=self.patience_s), self.patience_s)
         return {
             place.partition: Committed(place.offset if place.offset >= 0 else None, place.metadata or "")
-            for place in answer.topic_partitions
+            for place in found
         }
 
     def commit(self, topic: Topic, flow: str, offsets: Mapping[int, int], note: str) -> None:
@@ -117,12 +117,12 @@ class KafkaAdmin:
             return answer_of(lambda: {key: future.result() for key, future in ask().items()}, self.patience_s)
 
     @contextmanager
-    def answering(self) -> Iterator[None]:
+    def answering(self, client: AdminClient | Consumer | None = None) -> Iterator[None]:
         """A client's error becomes a RuntimeError that says why."""
         try:
             yield
         except KafkaException as error:
-            self.client.poll(0)
+            (client or self.client).poll(0)
             refused, reason = error.args[0].code() > 0, error.args[0].str()
             message = (
                 f"Kafka refuses: {reason}" if refused else f"Kafka does not answer: {self._trouble.last or reason}"

@@ -56,12 +56,15 @@ def test_a_replay_completes_what_failed(tmp_path: Path):
 
 
 def test_a_file_that_moved_before_it_was_read_completes_from_where_it_lies_now(tmp_path: Path):
-    """The event of the old place is rejected and kept as a dead letter; the same asset completes from the new one."""
+    """The same asset completes from the new place.
+
+    The event of the old one is rejected and kept as a dead letter, unless the other brought the bytes just before it.
+    """
     place, source = Place(tmp_path / "out", QUICK), picture(tmp_path / "noise.png")
     submit(place.settings, [str(source)])
     (tmp_path / "sub").mkdir()
     rows = place.run(source.rename(tmp_path / "sub" / "noise.png"))
     assert rows["noise.png"]["state"] == "completed"
-    assert [letter.code for letter in letters(place)] == ["source_missing"]
+    assert {letter.code for letter in letters(place)} <= {"source_missing"}
     assert place.rows("replay") == {}
     check_whole(place)
