@@ -42,6 +42,11 @@ class Account:
     read_s: float = 60.0
 
 
+Mine = tuple[asyncio.AbstractEventLoop, Account]
+# kept here, since a session that a bucket alone refers to may be dropped before its loop has closed it
+_sessions: dict[Mine, tuple[AsyncGenerator[Any, None], Any]] = {}
+
+
 class NotThere(AssetError):
     """The key is not there; where that is not expected, an error of the store."""
 
@@ -57,12 +62,11 @@ _MEANT = {
 
 
 class Bucket:
-    """A bucket below a prefix (`s3://bucket/prefix`); keys are relative to it. Every loop has its own session."""
+    """A bucket below a prefix (`s3://bucket/prefix`); keys are relative to it. Every loop has its own sessions."""
 
     def __init__(self, url: str, account: Account) -> None:
         parts = urlsplit(url)
         self.name, self._below, self._account = parts.netloc, f"{parts.path.strip('/')}/".lstrip("/"), account
-        self._sessions: dict[asyncio.AbstractEventLoop, tuple[AsyncGenerator[Any, None], Any]] = {}
 
     async def call(self, method: str, key: str = "", **parameters: Any) -> dict[str, Any]:
         """A request of S3's API. Raises NotThere, AlreadyThere, store_unavailable."""
@@ -136,20 +140,21 @@ class Bucket:
         )  # fmt: skip
 
     async def _session(self) -> Any:
-        loop = asyncio.get_running_loop()
-        if loop not in self._sessions:
-            living = self._living(loop)
-            self._sessions[loop] = living, await anext(living)
-        return self._sessions[loop][1]
+        mine = asyncio.get_running_loop(), self._account
+        if mine not in _sessions:
+            living = _living(mine)
+            _sessions[mine] = living, await anext(living)
+        return _sessions[mine][1]
 
-    async def _living(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[Any, None]:
-        """A session that ends with its loop: `asyncio.run` closes open generators before it closes the loop."""
-        session = _file_system(self._account)
-        try:
-            yield session
-        finally:
-            del self._sessions[loop]
-            await (await session.set_session()).close()
+
+async def _living(mine: Mine) -> AsyncGenerator[Any, None]:
+    """A session that ends with its loop: `asyncio.run` closes open generators before it closes the loop."""
+    session = _file_system(mine[1])
+    try:
+        yield session
+    finally:
+        del _sessions[mine]
+        await (await session.set_session()).close()
 
 
 def _keys(account: Account) -> S3CredentialProvider | None:

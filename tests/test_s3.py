@@ -21,6 +21,7 @@ import sinks.s3
 from chaos.servers import S3
 from schemas.asset import ObjectKind
 from schemas.errors import AssetError
+from sinks import s3_bucket
 from sinks.s3 import Policy, S3Objects
 
 pytestmark = pytest.mark.services
@@ -349,7 +350,7 @@ def test_each_loop_has_a_session_that_ends_with_it(url: str) -> None:
 
     async def use() -> None:
         await asyncio.gather(*(store.add_bytes("t", uuid.uuid4().bytes, "a/b") for _ in range(3)))
-        ended.append(len(store._bucket._sessions))
+        ended.append(len(s3_bucket._sessions))
 
     threads = [threading.Thread(target=asyncio.run, args=(use(),)) for _ in range(2)]
     for thread in threads:
@@ -359,7 +360,7 @@ def test_each_loop_has_a_session_that_ends_with_it(url: str) -> None:
     asyncio.run(use())
     assert len(ended) == 3
     assert ended[-1] == 1
-    assert store._bucket._sessions == {}
+    assert s3_bucket._sessions == {}
 
 
 def test_stable_urls_have_a_public_base(url: str) -> None:
