@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from dataflows import queries, summary
+from dataflows import queries, resending, summary
 from dataflows.connections import objects_of
 from dataflows.output import Output
 from dataflows.progress import Progress
@@ -39,27 +39,27 @@ def run(settings: Settings, targets: Sequence[str], output: Output) -> bool:
 def replay(settings: Settings, assets: Sequence[str], output: Output) -> bool:
     """Sends dead letters through again: the last of each of these assets, or of all that have not completed since.
 
-    With Kafka that is all; else it runs until they have ended. Raises Busy, RuntimeError if Kafka does not answer.
+    With Kafka that is all, and messages that a flow could not read are sent to it again, too; else it runs until they
+    have ended. Raises Busy, RuntimeError if Kafka does not answer.
     """
     if settings.events:
-        events = _replays(settings, assets, output)
+        events, messages = _replays(settings, assets), asyncio.run(resending.replay(settings, assets))
         send(settings, events)
-        output.notes.print(f"sent {len(events)} through again")
+        output.notes.print(f"sent {len(events)} assets and {messages} messages through again")
         return True
     with alone(settings.below()):
-        events = _replays(settings, assets, output)
+        events = _replays(settings, assets)
+        if not events:
+            output.notes.print("no dead letters to replay")
         append(settings, events)
         return _run(settings, events, output, []) if events else True
 
 
-def _replays(settings: Settings, assets: Sequence[str], output: Output) -> list[IngestEvent]:
+def _replays(settings: Settings, assets: Sequence[str]) -> list[IngestEvent]:
     found = asyncio.run(letters(objects_of(settings), settings.tenant))
     last = {letter.asset_id: letter for letter in sorted(found, key=lambda x: x.generation)}
     wanted = [last[a] for a in assets if a in last] if assets else _unresolved(settings, last.values())
-    events = [event for letter in wanted if (event := replay_of(letter))]
-    if not events:
-        output.notes.print("no dead letters to replay")
-    return events
+    return [event for letter in wanted if (event := replay_of(letter))]
 
 
 def _unresolved(settings: Settings, last: Iterable[DeadLetter]) -> list[DeadLetter]:

@@ -145,7 +145,7 @@ class DeadLetter(Model):
     """An input that ended badly, kept so that it can be replayed; `input` is the ingest event's JSON.
 
     A message that could not be read is in `raw`, or where it is no text or over 256 KB in the object `raw_object`,
-    with its `headers`; `topic` is where it came from.
+    with its `key` and `headers`; `topic` is where it came from.
     """
 
     dead_letter_id: str
@@ -163,6 +163,7 @@ class DeadLetter(Model):
     raw: str = ""
     raw_object: str = ""
     topic: str = ""
+    key: str = ""
     headers: dict[str, str] = {}
     accepted_ms: int = 0
 

@@ -131,7 +131,7 @@ def unreadable(message: Message, stage: str, why: str) -> Ending:
     letter = DeadLetter(
         dead_letter_id=ids.event_id("dead-letter", place, 0), asset_id=request.asset_id, job_id=place,
         tenant=request.tenant, stage=stage, state=error.state, code=error.code, message=error.sentence,
-        event_id=place, topic=message.topic, raw=text or "",
+        event_id=place, topic=message.topic, key=(message.key or b"").decode(errors="replace"), raw=text or "",
         headers={name: value.decode(errors="replace") for name, value in message.headers.items()},
     )  # fmt: skip
     return Ending(letter=letter, work=Work(record=record, pipeline=Pipeline()), raw=raw if text is None else b"")

@@ -1,0 +1,50 @@
+"""Messages between flows that could not be read, sent again as they came: to a flow that can read them by now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from dataflows.connections import objects_of
+from operators.stages.dead_letter import letter_key, letters
+from schemas.events import DeadLetter
+from schemas.messages import Record
+from schemas.ports import ObjectStore
+from schemas.settings import Settings
+from schemas.topics import INGEST, TOPICS, Topic, full_name
+from sinks.kafka import KafkaWriter
+
+PATIENCE_S = 30.0
+
+
+async def replay(settings: Settings, assets: Collection[str]) -> int:
+    """Sends such messages to their topics, of these assets or all, and removes their letters once they are delivered.
+
+    How many there were. Whatever still cannot be read comes back as another letter. Raises RuntimeError if Kafka is
+    away.
+    """
+    store = objects_of(settings)
+    by_name = {full_name(settings, topic): topic for topic in TOPICS if topic is not INGEST}
+    found = [
+        letter for letter in await letters(store, settings.tenant)
+        if letter.topic in by_name and (not assets or letter.asset_id in assets)
+    ]  # fmt: skip
+    if found:
+        topics = [by_name[letter.topic] for letter in found]
+        _send(settings, topics, [await _record(store, *pair) for pair in zip(found, topics, strict=True)])
+    for letter in found:
+        await store.delete(letter_key(letter))
+    return len(found)
+
+
+def _send(settings: Settings, topics: Sequence[Topic], records: Sequence[Record]) -> None:
+    writer = KafkaWriter(settings, topics, PATIENCE_S)
+    try:
+        writer.write(records)
+        writer.flush()
+    finally:
+        writer.close()
+
+
+async def _record(store: ObjectStore, letter: DeadLetter, topic: Topic) -> Record:
+    value = await store.read(letter.tenant, letter.raw_object) if letter.raw_object else letter.raw.encode()
+    return Record(topic.name, letter.key, value, {name: text.encode() for name, text in letter.headers.items()})
