@@ -15,7 +15,7 @@ from chaos.told import Endings, Told, endings
 from operators.stages.rows import lineage_rows, variant_rows
 from schemas.errors import State
 from schemas.events import DEAD_LETTER, NOTIFICATION, PUBLICATION, STATUS
-from schemas.topics import OF_EVENT
+from schemas.topics import DEAD_LETTERS, OF_EVENT
 
 # what makes a row the only one of its kind, beside its row_id
 KEYS = {
@@ -259,6 +259,11 @@ def _deleted(case: Case) -> Findings:
         "claims": kept.claims,
         "jobs": (key.split("/")[2] for key in kept.jobs),
         "letters": (letter.asset_id for letter in kept.letters if letter.code != "deleted"),
+        "letters on the topic": (
+            data["asset_id"]
+            for letter_id, data in case.told.data[DEAD_LETTERS.name].items()
+            if letter_id not in case.told.gone and data["code"] != "deleted"
+        ),
         "vectors": kept.vectors.values(),
         "words": kept.words.values(),
         **{

@@ -45,7 +45,7 @@ def replay(settings: Settings, assets: Sequence[str], output: Output) -> bool:
     if settings.events:
         events, messages = _replays(settings, assets), asyncio.run(resending.replay(settings, assets))
         send(settings, events)
-        output.notes.print(f"sent {len(events)} assets and {messages} messages through again")
+        output.notes.print(f"sent through again: {len(events)} assets, {messages} messages")
         return True
     with alone(settings.below()):
         events = _replays(settings, assets)

@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -27,10 +28,12 @@ from operators.stages.register import manifest_prefix
 from operators.stages.steps import result_key
 from schemas.asset import Work
 from schemas.base import Model
+from schemas.events import DeadLetter
 from schemas.manifest import Manifest
 from schemas.ports import ObjectStore
 from schemas.settings import Settings
 from schemas.tables import TABLES
+from schemas.topics import DEAD_LETTERS
 from sinks.records import OBJECTS
 from sources.inbox import Line
 
@@ -85,6 +88,7 @@ async def erase(settings: Settings, store: ObjectStore, asset_id: str, known: Cl
     await withdraw(settings, asset_id)
     manifests = await drop(store, manifest_prefix(tenant, asset_id))
     results, objects = await _content(settings, store, plan)
+    await _forgotten(settings, await letters(store, tenant, asset_id))
     for kind in ("dead-letters", "jobs"):
         await drop(store, f"{kind}/{tenant}/{asset_id}")
     for key in await store.keys(f"originals/{tenant}"):
@@ -140,6 +144,19 @@ async def withdraw(settings: Settings, asset_id: str) -> None:
     async with opened_index(settings) as index:
         await index.retire(asset_id, settings.tenant, keep=[])
         await index.purge()
+
+
+async def _forgotten(settings: Settings, found: Sequence[DeadLetter]) -> None:
+    """Has Kafka forget these letters, which it keeps longest. Raises RuntimeError."""
+
+    def told() -> None:
+        from sinks.kafka import delivering
+
+        with delivering(settings, [DEAD_LETTERS]) as writer:
+            writer.forget(DEAD_LETTERS, [letter.dead_letter_id for letter in found])
+
+    if settings.events and found:
+        await asyncio.to_thread(told)
 
 
 async def drop(store: ObjectStore, prefix: str) -> int:

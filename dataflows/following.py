@@ -12,11 +12,12 @@ from dataflows.fates import Fate, Following
 from dataflows.output import Output
 from dataflows.progress import Progress
 from dataflows.submit import left_out
-from dataflows.submitting import PATIENCE_S, Request, submit
+from dataflows.submitting import Request, submit
 from schemas.errors import State
 from schemas.events import IngestEvent, StatusChanged
 from schemas.settings import Settings
 from schemas.topics import STATUS
+from sinks.kafka import COMMANDS_PATIENCE_S
 from sources.folder import Submission
 from sources.kafka_tail import KafkaTail
 
@@ -35,7 +36,9 @@ def run(
     """
     for path in left_out(targets):
         output.notes.print(f"left out {path}: no media by its name", style="dim", highlight=False)
-    tail = KafkaTail(settings, STATUS, PATIENCE_S) if wait_s else None  # hears all that follows the first event
+    tail = (
+        KafkaTail(settings, STATUS, COMMANDS_PATIENCE_S) if wait_s else None
+    )  # hears all that follows the first event
     with output.notes.status("submitting …") as shown:
         requests = submit(
             settings, targets, submission, lambda r: shown.update(f"submitted {r.event.data.source.name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from dataflows.connections import objects_of
 from operators.stages.dead_letter import letter_key, letters
@@ -11,9 +11,7 @@ from schemas.messages import Record
 from schemas.ports import ObjectStore
 from schemas.settings import Settings
 from schemas.topics import INGEST, TOPICS, Topic, full_name
-from sinks.kafka import KafkaWriter
-
-PATIENCE_S = 30.0
+from sinks.kafka import delivering
 
 
 async def replay(settings: Settings, assets: Collection[str]) -> int:
@@ -30,19 +28,12 @@ async def replay(settings: Settings, assets: Collection[str]) -> int:
     ]  # fmt: skip
     if found:
         topics = [by_name[letter.topic] for letter in found]
-        _send(settings, topics, [await _record(store, *pair) for pair in zip(found, topics, strict=True)])
+        records = [await _record(store, *pair) for pair in zip(found, topics, strict=True)]
+        with delivering(settings, topics) as writer:
+            writer.write(records)
     for letter in found:
         await store.delete(letter_key(letter))
     return len(found)
-
-
-def _send(settings: Settings, topics: Sequence[Topic], records: Sequence[Record]) -> None:
-    writer = KafkaWriter(settings, topics, PATIENCE_S)
-    try:
-        writer.write(records)
-        writer.flush()
-    finally:
-        writer.close()
 
 
 async def _record(store: ObjectStore, letter: DeadLetter, topic: Topic) -> Record:

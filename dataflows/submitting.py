@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -26,11 +26,10 @@ from schemas.fold import fold_asset
 from schemas.settings import Settings
 from schemas.topics import INGEST
 from sinks.blocks import in_order
-from sinks.kafka import KafkaWriter
+from sinks.kafka import KafkaWriter, delivering
 from sources.fetch import FetchPolicy, open_source
 from sources.folder import Submission
 
-PATIENCE_S = 30.0
 SOURCE = "asset-pipeline/submit"
 UPLOADS_AT_ONCE = 2
 
@@ -42,20 +41,9 @@ class Request(NamedTuple):
     refused: AssetError | None = None
 
 
-@contextmanager
-def delivering(settings: Settings) -> Iterator[KafkaWriter]:
-    """A writer to the ingest topic; when the context ends, what was written is delivered. Raises RuntimeError."""
-    writer = KafkaWriter(settings, [INGEST], PATIENCE_S)
-    try:
-        yield writer
-        writer.flush()
-    finally:
-        writer.close()
-
-
 def send(settings: Settings, events: Iterable[IngestEvent]) -> None:
     """Sends events as they are, and returns once they are delivered. Raises RuntimeError."""
-    with delivering(settings) as writer:
+    with delivering(settings, [INGEST]) as writer:
         writer.write(encode_ingest(INGEST.name, event) for event in events)
 
 
@@ -68,7 +56,7 @@ def submit(
     RuntimeError if Kafka is away, store_unavailable if the store is: some may have been sent by then.
     """
     found = events_of(settings, targets, submission)
-    with delivering(settings) as writer:
+    with delivering(settings, [INGEST]) as writer:
         return asyncio.run(_submitted(_Uploader(settings, submission), found, writer, on_request))
 
 

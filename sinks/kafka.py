@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -13,11 +14,11 @@ import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from schemas.messages import Record
+from schemas.messages import Headers, Record
 from schemas.settings import Settings
 from schemas.topics import Topic, client_options, full_name, partition_of, partitions_in
 
-PATIENCE_S = 300.0
+PATIENCE_S, COMMANDS_PATIENCE_S = 300.0, 30.0
 _START_S = 60.0
 _SLICE_S = 0.5  # after which a signal is heard, and an error seen
 _CLOSE_S = 5.0
@@ -77,18 +78,22 @@ class KafkaWriter:
     def write(self, records: Iterable[Record]) -> None:
         """Queues records, each for the partition of its key."""
         for record in records:
-            self._queue(record)
+            self._queue(*record)
         self._producer.poll(0)
         self._check()
 
-    def _queue(self, record: Record) -> None:
-        name, partitions = self._places[record.topic]
-        partition = partition_of(record.key, partitions)
-        headers: dict[str, str | bytes | None] = {**record.headers}
+    def forget(self, topic: Topic, keys: Iterable[str]) -> None:
+        """Queues tombstones, by which a compacted topic forgets these keys."""
+        for key in keys:
+            self._queue(topic.name, key, None, {})
+
+    def _queue(self, topic: str, key: str, value: bytes | None, headers: Headers) -> None:
+        name, partitions = self._places[topic]
+        partition = partition_of(key, partitions)
         until = 0.0
         while True:
             try:
-                return self._producer.produce(name, record.value, record.key, partition, headers=headers)
+                return self._producer.produce(name, value, key, partition, headers={**headers})
             except BufferError:
                 until = until or time.monotonic() + self._patience_s
                 self._wait_for_room(until)
@@ -136,6 +141,17 @@ class KafkaWriter:
     def _check(self) -> None:
         if self._error:
             raise self._error
+
+
+@contextmanager
+def delivering(settings: Settings, topics: Sequence[Topic]) -> Iterator[KafkaWriter]:
+    """A writer for a command; when the context ends, what was written is delivered. Raises RuntimeError."""
+    writer = KafkaWriter(settings, topics, COMMANDS_PATIENCE_S)
+    try:
+        yield writer
+        writer.flush()
+    finally:
+        writer.close()
 
 
 class _KafkaPartition(StatefulSinkPartition[Any, None]):

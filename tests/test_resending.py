@@ -10,13 +10,13 @@ from typing import Any, cast
 import pytest
 from kafka_fixtures import counted, everything, kafka  # noqa: F401
 
-from dataflows import commands
+from dataflows import commands, deleting
 from dataflows.connections import objects_of
 from dataflows.output import Output
 from operators.stages import dead_letter
 from schemas.messages import Message
 from schemas.settings import Settings
-from schemas.topics import DERIVED, INGEST, VALIDATED, Topic, full_name
+from schemas.topics import DEAD_LETTERS, DERIVED, INGEST, VALIDATED, Topic, full_name
 from sources.kafka_admin import KafkaAdmin
 
 HEADERS = {"content-type": b"application/vnd.apache.arrow.stream", "schema": b"0123"}
@@ -52,3 +52,17 @@ def test_messages_are_sent_again_once(kafka: Settings, tmp_path: Path):  # noqa:
     left = asyncio.run(dead_letter.letters(objects_of(settings), settings.tenant))
     assert [letter.asset_id for letter in left] == [invalid]
     assert not any(KafkaAdmin(settings).end_offsets(INGEST).values())
+
+
+@pytest.mark.services
+def test_kafka_forgets_the_letters_of_a_deleted_asset(kafka: Settings, tmp_path: Path, monkeypatch: Any):  # noqa: F811
+    """A tombstone under each letter's id takes it out of the compacted topic."""
+    settings = kafka.model_copy(update={"out": tmp_path})
+    monkeypatch.setattr(deleting, "GRACE_S", 0.0)
+    gone, kept = (unreadable(settings, DERIVED, offset, b"\xff") for offset in range(2))
+    (letter,) = asyncio.run(dead_letter.letters(objects_of(settings), settings.tenant, gone))
+    asyncio.run(deleting.delete(settings, gone))
+    (stone,) = everything(settings, DEAD_LETTERS, counted(1))
+    assert (stone.key(), stone.value()) == (letter.dead_letter_id.encode(), None)
+    left = asyncio.run(dead_letter.letters(objects_of(settings), settings.tenant))
+    assert [letter.asset_id for letter in left] == [kept]

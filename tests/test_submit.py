@@ -15,8 +15,9 @@ from buckets import bucket
 from kafka_fixtures import counted, everything, kafka  # noqa: F401  (a fixture)
 from typer.testing import CliRunner, Result
 
+import sinks.kafka
 from chaos.servers import S3, S3_KEY, S3_SECRET, free_ports
-from dataflows import following, submitting
+from dataflows import following
 from dataflows.cli import app
 from dataflows.connections import objects_of
 from dataflows.options import NOT_ALL, USAGE
@@ -179,7 +180,7 @@ def test_a_service_that_is_away_is_said_to_be(
     service: str, settings: Settings, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the broker or the object store the command ends soon, with exit code 3 and a sentence."""
-    monkeypatch.setattr(submitting, "PATIENCE_S", 2.0)
+    monkeypatch.setattr(sinks.kafka, "COMMANDS_PATIENCE_S", 2.0)
     scheme = "kafka" if service == "EVENTS" else "http"
     monkeypatch.setenv(f"ASSET_PIPELINE_{service}", f"{scheme}://127.0.0.1:{free_ports(1)[0]}")
     done = submit(picture)
@@ -282,6 +283,6 @@ def test_replay_sends_to_the_flows(
     asyncio.run(objects_of(settings).create(letter_key(letter), letter.model_dump_json().encode()))
     monkeypatch.setattr(queries, "named", lambda _settings, name: [name])
     done = CliRunner().invoke(app, ["replay", event.data.asset_id], catch_exceptions=False)
-    assert done.exit_code == 0 and "sent 1 through again" in done.stderr, done.output
+    assert done.exit_code == 0 and "sent through again: 1 assets" in done.stderr, done.output
     assert [e.data.replay_of for e in sent(settings, 2)].count("letter") == 1
     assert not (tmp_path / "out" / "inbox").exists()
