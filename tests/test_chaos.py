@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from chaos.flows import each
+from chaos.trial import Options, Trial, run
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -23,3 +26,17 @@ def test_nothing_is_lost_or_doubled(tmp_path: Path, case: str, assets: int, scal
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.fullmatch(r"(\d+) submitted, 0 lost, 0 doubled", last)
     assert found and int(found[1]) >= assets, done.stdout
+
+
+@pytest.mark.services
+def test_two_workers_in_a_process_leave_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Partitions, stages and sinks are shared out among the workers of each process, and nothing is changed by it."""
+    monkeypatch.setenv("BYTEWAX_WORKERS_PER_PROCESS", "2")
+
+    def act(trial: Trial) -> None:
+        trial.fleet.start(each(1))
+        trial.load.start(trial.load.mixed(12))
+
+    report = run(act, Options(tmp_path))
+    assert report.submitted >= 12
+    assert not report.findings, report.findings
