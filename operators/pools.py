@@ -63,11 +63,6 @@ class Models:
     scratch: Path | None = None
 
 
-def default_lanes(processors: int) -> dict[str, Lane]:
-    """`light` for what ends within a second or two, `heavy` for video and audio, which gives way to it."""
-    return {"light": Lane(max(2, processors)), "heavy": Lane(processors, nice=5)}
-
-
 @dataclass
 class _Slots:
     """The free places of a lane; the waiting one of the highest priority gets the next, then the earliest."""

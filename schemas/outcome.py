@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from schemas.base import Model, canonical_json
+from schemas.base import Model
 from schemas.errors import CODES, State
 from schemas.events import Attempt, StatusChanged
 
@@ -66,24 +66,3 @@ class Codec(NamedTuple, Generic[T]):
 def model_codec(model: type[M]) -> Codec[M]:
     """The codec of a pydantic model."""
     return Codec(lambda item: item.model_dump_json().encode(), model.model_validate_json)
-
-
-class _FailedForm(Model):
-    item: str
-    stage: str
-    code: str
-    detail: str
-    attempts: tuple[Attempt, ...]
-
-
-def failed_codec(items: Codec[T]) -> Codec[Failed[T]]:
-    """The codec of a failure of such items, for a stage that works on failures (dead letters)."""
-
-    def encode(failed: Failed[T]) -> bytes:
-        return canonical_json({**vars(failed), "item": items.encode(failed.item).decode()})
-
-    def decode(data: bytes) -> Failed[T]:
-        form = _FailedForm.model_validate_json(data)
-        return Failed(items.decode(form.item.encode()), form.stage, form.code, form.detail, form.attempts)
-
-    return Codec(encode, decode)

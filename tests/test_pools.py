@@ -17,7 +17,7 @@ import pytest
 from waiting import failure, pid_in
 
 from chaos.waiting import eventually
-from operators.pools import Lane, Models, Pools, default_lanes
+from operators.pools import Lane, Models, Pools
 from operators.sandbox import TaskLimits
 from schemas.errors import AssetError
 
@@ -185,7 +185,7 @@ def test_priority_within_a_lane(pools: Pools) -> None:
 
 def test_close_ends_everything(tmp_path: Path) -> None:
     """Closing ends running tasks, hung ones too, and model processes; what awaits them is cancelled."""
-    pools = Pools(default_lanes(1), Models(read=(HERE,)))
+    pools = Pools({"light": Lane(2), "heavy": Lane(1, nice=5)}, Models(read=(HERE,)))
     pools.start()
 
     async def closed() -> list[int]:

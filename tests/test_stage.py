@@ -22,7 +22,7 @@ from operators.gate import Gate
 from operators.stage import _Shard, stage
 from schemas.errors import AssetError, State
 from schemas.events import Attempt, StatusChanged
-from schemas.outcome import Failed, Outcome, failed_codec, model_codec
+from schemas.outcome import Outcome
 
 FOREVER_S = 3600
 run_main = partial(testing.run_main, epoch_interval=timedelta(milliseconds=50))
@@ -306,8 +306,8 @@ def test_stages_in_a_row_and_a_stage_for_failures(loop):  # noqa: F811
             raise AssetError("too_long")
         return Outcome(item)
 
-    async def bury(failed: Failed[Item], attempt: int) -> Outcome[Failed[Item]]:
-        return Outcome(None, rows=(("dead", {"row_id": failed.item.name}),))
+    async def bury(item: Item, attempt: int) -> Outcome[Item]:
+        return Outcome(None, rows=(("dead", {"row_id": item.name}),))
 
     bench, dead = Bench(loop, odd_fails), Bench(loop, bury)
     flow = Dataflow("row")
@@ -315,23 +315,9 @@ def test_stages_in_a_row_and_a_stage_for_failures(loop):  # noqa: F811
     first = stage("first", inputs, bench.stage("first"))
     second = stage("second", first.oks, Bench(loop, double, bench.gate).stage("second"))
     op.output("oks", op.map("ok", second.oks, lambda keyed: keyed[1]), TestingSink(bench.oks))
-    burying = dead.stage("bury")
-    burying = burying.__class__(
-        **{**vars(burying), "codec": failed_codec(burying.codec), "describe": lambda f: Bench.subject(f.item)}
-    )
-    op.output(
-        "dead",
-        op.map("row", stage("bury", first.errs, burying).rows, lambda kv: kv[1]),
-        TestingSink(dead.rows),
-    )
+    failed = op.map_value("failed", first.errs, lambda failed: failed.item)
+    rows = stage("bury", failed, dead.stage("bury")).rows
+    op.output("dead", op.map("row", rows, lambda keyed: keyed[1]), TestingSink(dead.rows))
     run_main(flow)
     assert sorted(item.n for item in bench.oks) == [0, 4, 8, 12, 16]
     assert len(dead.rows) == 5
-
-
-def test_failures_survive_their_codec():
-    """A failure is the same after its codec, attempts included, and its text is JSON."""
-    failed = Failed(Item(name="ä", n=1), "work", "too_long", "9 h", (Attempt(number=1, code="too_long"),))
-    codec = failed_codec(model_codec(Item))
-    assert codec.decode(codec.encode(failed)) == failed
-    assert json.loads(codec.encode(failed))["code"] == "too_long"
