@@ -126,10 +126,10 @@ class Trial:
         self.load.send([sent_of(settings, event, COMPLETED) for event in events])
         self.figures["replayed"] += len(events)
 
-    def burst(self, part: Sequence[Sent], seconds: float) -> None:
-        """Sends a part of the load, and gives it some seconds on its way, once what was sent before has ended."""
+    def burst(self, part: Sequence[Sent], seconds: float, rate: float = 10.0) -> None:
+        """Begins to send a part of the load, once what was sent before has ended, and waits some seconds."""
         self.reach(1.0)
-        self.load.start(part, rate=10)
+        self.load.start(part, rate)
         time.sleep(self.random.uniform(0.5, 1.0) * seconds)
 
     def meet(self, what: str, *faults: AbstractContextManager[object], seconds: float) -> None:

@@ -14,8 +14,7 @@ from chaos.servers import Proxy, kafka_proxy, proxy
 from chaos.stack import Route
 from chaos.trial import Options, Report, Trial, run
 
-FAULT_S = 60.0
-BETWEEN_S = 10.0
+FAULT_S, SENDING_S, BETWEEN_S = 60.0, 30.0, 10.0
 Proxies = dict[str, list[Proxy]]
 
 
@@ -77,7 +76,7 @@ def _act(trial: Trial, proxies: Proxies) -> None:
     faults = planned(trial.random)
     trial.fleet.start(each(1))
     for part, together in zip(trial.load.parts(trial.options.assets, len(faults)), faults, strict=True):
-        trial.burst(part, trial.scaled(BETWEEN_S))
+        trial.burst(part, trial.scaled(BETWEEN_S), rate=len(part) / trial.scaled(SENDING_S))
         what = " and ".join(f"{server} {fault}" for server, fault in together)
         met = [FAULTS[fault](proxy) for server, fault in together for proxy in proxies[server]]
         trial.meet(what, *met, seconds=trial.scaled(FAULT_S))
