@@ -17,8 +17,12 @@ from pathlib import Path
 import structlog
 from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
+from prometheus_client import REGISTRY
 
 from dataflows import recovery
+from dataflows.checks import checks
+from dataflows.health import Health, serve
+from dataflows.readings import Readings
 from dataflows.runtime import Runtime
 from dataflows.submit import sent, submission_of
 from dataflows.whole import whole
@@ -81,7 +85,7 @@ def run_flow(settings: Settings, on_event: Callable[[StatusChanged], None] | Non
     """Runs until everything in the inbox has ended, or a signal asks it to drain; whether one did."""
     quiet()
     store = settings.process_folder("pipeline") / "recovery"
-    with closing(started(settings, "pipeline", store, on_event)) as runtime:
+    with closing(started(settings, "pipeline", store, on_event)) as runtime, observed(runtime, store):
         flow = whole(runtime)
         cli_main(flow, epoch_interval=EPOCH, recovery_config=RecoveryConfig(str(store)))
         return runtime.gate.draining
@@ -92,9 +96,29 @@ def process(name: str) -> Runtime:
     settings = Settings()
     _held.enter_context(alone(settings.process_folder(name)))
     quiet()
-    runtime = started(settings, name, recovery.given())
+    store = recovery.given()
+    runtime = started(settings, name, store)
     atexit.register(runtime.close)
+    _held.enter_context(observed(runtime, store))
     return runtime
+
+
+@contextmanager
+def observed(runtime: Runtime, store: Path | None) -> Iterator[None]:
+    """Health and metrics of a process over HTTP, where the settings say at which address. Raises OSError."""
+    if not runtime.settings.http:
+        yield
+        return
+    health = Health(runtime.gate.pulse, checks(runtime, store))
+    server, readings = serve(runtime.settings.http, health), Readings(runtime, health, store)
+    REGISTRY.register(readings)
+    health.start()
+    try:
+        yield
+    finally:
+        health.close()
+        server.shutdown()
+        REGISTRY.unregister(readings)
 
 
 @contextmanager

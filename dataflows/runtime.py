@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import FrameType
@@ -15,6 +16,7 @@ import pyarrow as pa
 import operators.models
 from dataflows import recovery
 from dataflows.connections import channels_of, index_of, objects_of, policy_of, table_options, table_uri
+from dataflows.meter import Meter
 from dataflows.tombstones import Tombstones
 from operators.attempts import now_ms
 from operators.gate import Gate, GatedSource, gated
@@ -31,7 +33,7 @@ from sinks.delta import DeltaSink
 from sinks.kafka import KafkaSink
 from sources.fetch import open_source
 from sources.inbox import InboxSource
-from sources.kafka import feeds
+from sources.kafka import KafkaFeed, feeds
 from sources.kafka_admin import KafkaAdmin
 from sources.pulled import PulledSource
 from sources.watermark import Watermark
@@ -46,6 +48,7 @@ PRELOAD = (
 # flows that run no task in a process of its own, and flows with the quick gate, which needs a model at once
 WITHOUT_TASKS = frozenset({"register", "publish"})
 WITH_GATE = frozenset({"pipeline", "ingest"})
+TICK_S = 1.0
 
 
 def pools_of(settings: Settings, scratch: Path) -> Pools:
@@ -75,11 +78,12 @@ class Runtime:
     ) -> None:
         """`recovery` is the folder of the flow's recovery store, None for a run without one."""
         self.settings, self.name, self._recovery = settings, name, recovery
-        self._on_event = on_event or (lambda _event: None)
+        self._told, self._meter = on_event, Meter(settings.metrics_by_tenant)
         self.folder = settings.process_folder(name)
         self.scratch = self.folder / "scratch"
         self.gate, self.store = Gate(settings.unfinished), objects_of(settings)
         self.pools, self.sniffers, self.loop = pools_of(settings, self.scratch), sniffers_of(settings), Loop()
+        self.feeds: list[KafkaFeed] = []
         self._watermarks: dict[tuple[str, int], Watermark] = {}
         self._tables: list[DeltaSink] = []
 
@@ -88,6 +92,7 @@ class Runtime:
         if self.name not in WITHOUT_TASKS:
             self.pools.start()
         self.loop.start()
+        self.loop.call(self._tick)
         if self.name in WITH_GATE:
             self.loop.call(self._warm)
         self.services = self._services()
@@ -106,6 +111,16 @@ class Runtime:
             channels=channels_of(settings), pipelines=settings.pipelines(), fetch=fetch,
             scratch=self.scratch, clock_ms=now_ms, on_event=self._on_event,
         )  # fmt: skip
+
+    def _on_event(self, event: StatusChanged) -> None:
+        self._meter(event)
+        if self._told:
+            self._told(event)
+
+    def _tick(self) -> None:
+        """Says, on the loop's thread, that it turns."""
+        self.gate.pulse.loop_beat()
+        asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _warm(self) -> None:
         from operators.stages.validate import DETECT_S, detect
@@ -146,7 +161,11 @@ class Runtime:
         found = feeds(settings, topic, self.name, note)
         marks = {part: Watermark(self._unfinished, self.gate.watch()) for part in found}
         self._watermarks |= {(name, int(part)): mark for part, mark in marks.items()}
-        return PulledSource(found, self.gate, marks)
+        return PulledSource({part: partial(self._fed, make) for part, make in found.items()}, self.gate, marks)
+
+    def _fed(self, make: Callable[[], KafkaFeed]) -> KafkaFeed:
+        self.feeds.append(feed := make())
+        return feed
 
     def _recovered(self, notes: Iterable[str]) -> str:
         return recovery.ready(self._recovery, self.settings.process, self.settings.processes, notes)
@@ -172,4 +191,4 @@ class Runtime:
 
     def sink(self, topics: Sequence[Topic], encode: Callable[[list[Any]], Iterable[Record]]) -> KafkaSink:
         """A sink of items whose records go to these topics."""
-        return KafkaSink(self.settings, topics, encode, self.settings.patience)
+        return KafkaSink(self.settings, topics, encode, self.settings.patience, self.gate.pulse.beat)

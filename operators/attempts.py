@@ -140,7 +140,8 @@ class Runner:
         assert task is not None
         try:
             async with asyncio.timeout(self.stage.timeout_s) as deadline:
-                return await self.stage.run(item, number)
+                with self.stage.gate.pulse.attempt(self.stage.name, self.stage.timeout_s):
+                    return await self.stage.run(item, number)
         except TimeoutError as error:
             if not deadline.expired():
                 raise

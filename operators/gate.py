@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from operators.pulse import Pulse
 
 _LOOK = timedelta(milliseconds=4)
 # Long enough for a batch to reach the first stage, where it is counted.
@@ -20,13 +23,16 @@ _QUIET_LOOKS = 8
 class Gate:
     """Counts the unfinished assets of a process; shared by its source and all its stages.
 
-    `limit` is the most assets in hand before the source waits: it can be passed by one batch of the source.
+    `limit` is the most assets in hand before the source waits: it can be passed by one batch of the source. The pulse
+    says whether source and stages still turn.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, pulse: Pulse | None = None) -> None:
         self.limit = limit
+        self.pulse = pulse or Pulse()
         self.changes = 0
         self._keys: Counter[str] = Counter()
+        self._since: dict[str, float] = {}  # in order
         self._left: list[set[str]] = []
         self._lock = threading.Lock()
         self._drain = threading.Event()
@@ -35,6 +41,7 @@ class Gate:
         """A stage took an item of this asset."""
         with self._lock:
             self._keys[key] += 1
+            self._since.setdefault(key, time.monotonic())
             self.changes += 1
 
     def leave(self, key: str) -> None:
@@ -43,7 +50,7 @@ class Gate:
             self._keys[key] -= 1
             self.changes += 1
             if not self._keys[key]:
-                del self._keys[key]
+                del self._keys[key], self._since[key]
             for left in self._left:
                 left.add(key)
 
@@ -63,6 +70,12 @@ class Gate:
         return len(self._keys)
 
     @property
+    def oldest_s(self) -> float:
+        """How long ago the oldest of them came into a stage, and has been in one since; 0 if there is none."""
+        with self._lock:
+            return time.monotonic() - next(iter(self._since.values())) if self._since else 0.0
+
+    @property
     def draining(self) -> bool:
         """Whether the process is about to end."""
         return self._drain.is_set()
@@ -80,6 +93,7 @@ class _GatedPartition(StatefulSourcePartition[Any, Any]):
         self._awake: datetime | None = None
 
     def next_batch(self) -> list[Any]:
+        self._gate.pulse.beat()
         if self._gate.draining or (self._ended and self._finished()):
             raise StopIteration
         if self._ended or self._gate.unfinished >= self._gate.limit:

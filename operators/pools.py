@@ -8,7 +8,6 @@ work. All awaiting is done on one event loop; cancelling an await ends the proce
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import logging
 import multiprocessing
@@ -16,11 +15,11 @@ import os
 import signal
 import threading
 from asyncio import Future as AsyncFuture
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -29,24 +28,19 @@ from pebble import ProcessExpired, ProcessPool
 from pebble.concurrent import process
 
 from operators import sandbox, worker
+from operators.lanes import Lane, LaneState, Slots
 from operators.results import Context, RefusedResult
 from operators.sandbox import TaskLimits
+from schemas import metrics
 from schemas.errors import AssetError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+MODELS = "models"
 _CONTEXT = Context()
 _HEAVY = ("numpy", "av", "PIL.Image", "pebble", "operators.worker")
-
-
-@dataclass(frozen=True)
-class Lane:
-    """How many processes at once, and how far they step back for others (0 to 19, see nice(2))."""
-
-    workers: int
-    nice: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,45 +55,6 @@ class Models:
     memory_bytes: int = 4 * 2**30
     read: tuple[Path, ...] = ()
     scratch: Path | None = None
-
-
-@dataclass
-class _Slots:
-    """The free places of a lane; the waiting one of the highest priority gets the next, then the earliest."""
-
-    free: int
-    nice: int
-    _waiting: list[tuple[float, int, AsyncFuture[None]]] = field(default_factory=list)
-    _order: itertools.count[int] = field(default_factory=itertools.count)
-
-    @asynccontextmanager
-    async def hold(self, priority: float) -> AsyncIterator[None]:
-        await self._take(priority)
-        try:
-            yield
-        finally:
-            self._give()
-
-    async def _take(self, priority: float) -> None:
-        if self.free:
-            self.free -= 1
-            return
-        place: AsyncFuture[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (-priority, next(self._order), place))
-        try:
-            await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled():  # given in the same turn of the loop
-                self._give()
-            raise
-
-    def _give(self) -> None:
-        while self._waiting:
-            place = heapq.heappop(self._waiting)[2]
-            if not place.done():
-                place.set_result(None)
-                return
-        self.free += 1
 
 
 @dataclass
@@ -145,11 +100,11 @@ class Pools:
         preload: Sequence[str] = (),
         require_sandbox: bool = True,
     ) -> None:
-        self._slots = {name: _Slots(lane.workers, lane.nice) for name, lane in lanes.items()}
+        self._slots = {name: Slots(lane.workers, lane.nice) for name, lane in lanes.items()}
         models = models or Models()
         self._models = [_Model(models) for _ in range(models.workers)]
         self._idle_models = list(self._models)
-        self._model_slots = _Slots(models.workers, models.nice)
+        self._model_slots = Slots(models.workers, models.nice)
         self._preload, self._require = tuple(preload), require_sandbox
         # Starting a process waits for the fork server: some milliseconds, and its imports the first time.
         self._starter = ThreadPoolExecutor(1, "start-process")
@@ -165,6 +120,10 @@ class Pools:
             log.warning("%s; untrusted files are parsed without it", lacks)
         multiprocessing.set_forkserver_preload(["operators.preload", *_HEAVY, *self._preload])
         forkserver.ensure_running()
+
+    def lanes(self) -> dict[str, LaneState]:
+        """What goes on in each lane, and in the processes of the models."""
+        return {name: slots.state() for name, slots in [*self._slots.items(), (MODELS, self._model_slots)]}
 
     async def run(
         self,
@@ -186,7 +145,8 @@ class Pools:
         slots = self._slots[lane]
         async with slots.hold(priority):
             task = worker.Task(fn, args, limits or TaskLimits(), tuple(read), scratch, slots.nice)
-            return await self._once(task, f"task-{os.getpid()}-{next(self._names)}")
+            with _counted(lane):
+                return await self._once(task, f"task-{os.getpid()}-{next(self._names)}")
 
     async def _once(self, task: worker.Task, name: str) -> Any:
         starting = self._running[name] = self._starter.submit(_begin, task, name)
@@ -208,7 +168,8 @@ class Pools:
         async with self._model_slots.hold(priority):
             model = self._idle_models.pop()
             try:
-                return await self._ask(model, fn, args, timeout_s)
+                with _counted(MODELS):
+                    return await self._ask(model, fn, args, timeout_s)
             finally:
                 self._idle_models.append(model)
 
@@ -227,6 +188,23 @@ class Pools:
         self._starter.shutdown(cancel_futures=True)
         for model in self._models:
             model.stop()
+
+
+@contextmanager
+def _counted(lane: str) -> Iterator[None]:
+    """Counts a task by its end: ok, cancelled, or an error's code."""
+    code = "internal"
+    try:
+        yield
+        code = "ok"
+    except AssetError as error:
+        code = error.code
+        raise
+    except asyncio.CancelledError:
+        code = "cancelled"
+        raise
+    finally:
+        metrics.TASKS.labels(lane, code).inc()
 
 
 def _begin(task: worker.Task, name: str) -> Future[Any]:

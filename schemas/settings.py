@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     model_processes: int = Field(default=1, ge=1)
     task_memory_bytes: int = 3 * 2**30
     require_sandbox: bool = True
+    # host:port of `/startupz`, `/livez`, `/readyz` and `/metrics`; nothing is served without one
+    http: str = Field(default="", pattern=r"^(.*:\d{1,5})?$")
+    metrics_by_tenant: bool = False
     url_allowed_networks: tuple[str, ...] = ()
     url_total_s: float = 3600.0
 

@@ -98,7 +98,7 @@ def client_options(settings: Settings) -> dict[str, str]:
         "bootstrap.servers": settings.events.removeprefix("kafka://").rstrip("/"),
         "client.id": "asset-pipeline",
         # a connection that stands and answers nothing is given up after this
-        "socket.timeout.ms": "10000",
+        "socket.timeout.ms": "8000",
         "reconnect.backoff.max.ms": "2000",
         # what happens is told by callbacks instead
         "log_level": "2",

@@ -13,6 +13,7 @@ import pyarrow as pa
 import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from schemas import metrics
 from sinks.delta_table import ROW_ID, Appender, RecentIds, open_table
 
 Row = dict[str, Any]
@@ -71,6 +72,7 @@ class _DeltaPartition(StatefulSinkPartition[Row, bytes]):
                 self._handed.append(pa.Table.from_pylist(self._rows, schema=self._sink.schema))
                 self._rows = []
             waiting = list(self._handed)
+        metrics.TABLE_ROWS.labels(self._appender.name).set(sum(table.num_rows for table in waiting))
         if waiting and (self._appending is None or self._appending.running() or self._appending.done()):
             self._appending = self._thread.submit(self._append)
         return waiting
@@ -92,6 +94,7 @@ class _DeltaPartition(StatefulSinkPartition[Row, bytes]):
             del self._handed[: len(handed)]
             self._waiting.difference_update(row_ids)
             self._doubtful.difference_update(row_ids)
+        metrics.TABLE_ROWS.labels(self._appender.name).set(0)
 
     def _check(self) -> None:
         if self._error:

@@ -25,6 +25,7 @@ from deltalake import CommitProperties, DeltaTable, Schema, WriterProperties, wr
 from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError
 from polars.exceptions import PolarsError
 
+from schemas import metrics
 from schemas.errors import AssetError
 
 ROW_ID = "row_id"
@@ -74,14 +75,19 @@ def columns_of(table: DeltaTable) -> list[str]:
     return [field.name for field in table.schema().fields]
 
 
+def small_files(table: DeltaTable, file_bytes: int = FILE_BYTES) -> int:
+    """How many files of the table `compact` would join."""
+    sizes = pa.table(table.get_add_actions())["size_bytes"]
+    return int(pc.sum(pc.less(sizes, file_bytes)).as_py() or 0)
+
+
 def compact(table: DeltaTable, file_bytes: int = FILE_BYTES) -> None:
     """Joins small files, unless another process does at the same time; the rows stay as they are.
 
     Of two compactions of the same files the library (1.6.6) takes both, and every row is there twice. But none that
     began before a change of the table's metadata: so each begins with one, and of two that overlap one fails.
     """
-    sizes = pa.table(table.get_add_actions())["size_bytes"]
-    if pc.sum(pc.less(sizes, file_bytes)).as_py() in (None, 0, 1):
+    if small_files(table, file_bytes) < 2:
         return
     with contextlib.suppress(CommitFailedError):
         table.alter.set_table_description(f"compaction {uuid4()}")
@@ -140,6 +146,7 @@ class Appender:
     ) -> None:
         self._table, self._patience_s, self._compact_every, self._wanted = table, patience_s, compact_every, wanted
         self._ends = float("inf")
+        self.name = table.table_uri.rstrip("/").rpartition("/")[2]
 
     def floor(self) -> str:
         """A row id above all that another process may have written, or may be about to, of the assets of this one."""
@@ -170,6 +177,7 @@ class Appender:
                 if time.monotonic() + wait_s > min(started + self._patience_s, self._ends):
                     raise
                 _log.warning("delta_append_waits", table=self._table.table_uri, error=repr(error)[:_ERROR])
+                metrics.SINK_RETRIES.labels(self.name).inc()
                 time.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LAST_WAIT_S)
             doubtful = set(rows[ROW_ID].to_pylist())
@@ -186,6 +194,7 @@ class Appender:
         if rows.num_rows:
             self._write(rows)
             self._keep_small()
+            metrics.TABLE_FILES.labels(self.name).set(small_files(self._table))
 
     def known(self, row_ids: AbstractSet[str]) -> list[str]:
         """Those of the ids that the version in hand has."""

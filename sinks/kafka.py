@@ -53,9 +53,18 @@ class KafkaWriter:
     broker is away up to 64 MB of records wait here, then `write` waits; for `patience_s` in all, then they fail.
     """
 
-    def __init__(self, settings: Settings, topics: Sequence[Topic], patience_s: float = PATIENCE_S) -> None:
-        """Looks the topics up. Raises RuntimeError if one is missing, or if Kafka does not answer within a minute."""
-        self._patience_s = patience_s
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Sequence[Topic],
+        patience_s: float = PATIENCE_S,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Looks the topics up. Raises RuntimeError if one is missing, or if Kafka does not answer within a minute.
+
+        `waiting` is called again and again while the broker is waited for.
+        """
+        self._patience_s, self._waiting = patience_s, waiting
         self._error: DeliveryError | None = None
         self._trouble = ""
         self._producer = Producer(
@@ -101,6 +110,7 @@ class KafkaWriter:
                 raise self._failed(f"a record for {name} is refused: {error.args[0].str()}") from error
 
     def _wait_for_room(self, until: float) -> None:
+        self._waiting()
         self._producer.poll(_SLICE_S)
         self._check()
         if time.monotonic() > until:
@@ -110,6 +120,7 @@ class KafkaWriter:
         """Returns once all that was written is delivered."""
         until = time.monotonic() + self._patience_s
         while (left := self._producer.flush(_SLICE_S)) and time.monotonic() < until:
+            self._waiting()
             self._check()
         self._check()
         if left:
@@ -181,12 +192,13 @@ class KafkaSink(FixedPartitionedSink[Any, None]):
     topics: Sequence[Topic]
     encode: Callable[[list[Any]], Iterable[Record]] = list
     patience_s: float = PATIENCE_S
+    waiting: Callable[[], None] = lambda: None
     # one of each worker's thread: two that share a queue would each wait for the other's records as well
     _writers: threading.local = field(default_factory=threading.local, init=False, repr=False)
 
     def _writer(self) -> KafkaWriter:
         if not hasattr(self._writers, "writer"):
-            self._writers.writer = KafkaWriter(self.settings, self.topics, self.patience_s)
+            self._writers.writer = KafkaWriter(self.settings, self.topics, self.patience_s, self.waiting)
         writer: KafkaWriter = self._writers.writer
         return writer
 

@@ -7,6 +7,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
+from schemas import metrics
 from schemas.errors import AssetError
 
 AT_ONCE = 100
@@ -40,6 +41,7 @@ class ActiveTenants:
                 del self._uses[shard]
         if len(self._shards) > self._most and not self._lock.locked():
             await self._trim()
+        metrics.INDEX_TENANTS.set(len(self._shards))
 
     def forget(self, shard: Shard) -> None:
         """A shard that does not exist."""

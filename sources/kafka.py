@@ -31,16 +31,17 @@ class KafkaFeed:
     Delivery is at least once and in order. Which process reads a partition is decided by the process's number, and
     where it begins by the process's recovery store; the flow's consumer group, which nobody subscribes with, is told
     what is finished, for those who watch the lag and for a process without a store. `note` is committed with it.
-    While the broker is away nothing comes: that is logged once, and `connected` is False. A client that stays away is
+    While the broker is away nothing comes: that is logged once, and `connected` is False; `lag` is how many messages
+    are not finished. A client that stays away is
     replaced, since it may not notice that the broker is back.
     """
 
     def __init__(
         self, settings: Settings, topic: Topic, flow: str, partition: int, note: str = "", most: int = 256
     ) -> None:
-        self.connected = True
-        self._topic, self._flow, self._partition = full_name(settings, topic), flow, partition
-        self._name = f"{self._topic}, partition {partition}"
+        self.connected, self.lag = True, 0
+        self.topic, self._flow, self.partition = full_name(settings, topic), flow, partition
+        self._name = f"{self.topic}, partition {partition}"
         self._note, self._most = note, most
         self._finished: int | None = None
         self._sent: int | None = None
@@ -68,7 +69,7 @@ class KafkaFeed:
         }
 
     def _place(self, *offset_and_note: Any) -> TopicPartition:
-        return TopicPartition(self._topic, self._partition, *offset_and_note)
+        return TopicPartition(self.topic, self.partition, *offset_and_note)
 
     def start(self, offset: int | None) -> None:
         """Begins at this offset, else where the group is, else at the oldest message.
@@ -107,7 +108,7 @@ class KafkaFeed:
             expired = error.code() == KafkaError._AUTO_OFFSET_RESET
             raise self._gone(error.str()) if expired else RuntimeError(f"{self._name}: {error.str()}")
         headers = {name: value for name, value in delivered.headers() or () if value is not None}
-        return Message(self._topic, self._partition, delivered.offset(), delivered.key(), delivered.value(), headers)
+        return Message(self.topic, self.partition, delivered.offset(), delivered.key(), delivered.value(), headers)
 
     def _gone(self, reason: str) -> RuntimeError:
         command = f"`asset-pipeline offsets reset {self._flow} --to earliest`"
@@ -148,7 +149,9 @@ class KafkaFeed:
         threading.Thread(target=old.clear, daemon=True).start()
 
     def _on_statistics(self, statistics: str) -> None:
-        connected = _leader_answers(json.loads(statistics), self._topic, self._partition)
+        told = json.loads(statistics)
+        connected = _leader_answers(told, self.topic, self.partition)
+        self.lag = max(0, _end(told, self.topic, self.partition) - (self._finished or self._following or 0))
         if connected and not self.connected:
             self._trouble.last = ""
             _log.info("kafka_back", partition=self._name)
@@ -170,9 +173,18 @@ class KafkaFeed:
         del self._consumer
 
 
+def _known(statistics: dict[str, Any], topic: str, partition: int) -> dict[str, Any]:
+    known: dict[str, Any] = statistics["topics"].get(topic, {"partitions": {}})["partitions"]
+    return known.get(str(partition), {"leader": -1, "hi_offset": -1})
+
+
+def _end(statistics: dict[str, Any], topic: str, partition: int) -> int:
+    """The offset that the partition's next message will have; below 0 where it is not known yet."""
+    return int(_known(statistics, topic, partition)["hi_offset"])
+
+
 def _leader_answers(statistics: dict[str, Any], topic: str, partition: int) -> bool:
-    known = statistics["topics"].get(topic, {"partitions": {}})["partitions"]
-    leader = known.get(str(partition), {"leader": -1})["leader"]
+    leader = _known(statistics, topic, partition)["leader"]
     brokers = statistics["brokers"].values()
     return any(broker["nodeid"] == leader >= 0 and broker["state"] in ("UP", "UPDATE") for broker in brokers)
 

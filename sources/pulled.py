@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from operators.gate import Gate
+from schemas import metrics
 from schemas.messages import Message
 from sources.feed import Feed
 from sources.watermark import Watermark
@@ -22,16 +24,18 @@ class _PulledPartition(StatefulSourcePartition[Message, int | None]):
     def __init__(self, feed: Feed, gate: Gate, watermark: Watermark, offset: int | None) -> None:
         self._feed, self._gate, self._watermark = feed, gate, watermark
         self._following = offset
-        self._closed = False  # whether an epoch was closed since the last batch
+        self._closed: float | None = None  # when an epoch was closed since the last batch
         self._committed: int | None = None
         self._finished: int | None = None
         self._awake: datetime | None = None
         feed.start(offset)
 
     def next_batch(self) -> list[Message]:
+        self._gate.pulse.beat()
         if self._gate.draining:
             raise StopIteration
-        if self._closed:
+        if self._closed is not None:
+            metrics.EPOCH_SECONDS.observe(time.monotonic() - self._closed)
             self._close_epoch()
         messages = [] if self._gate.unfinished >= self._gate.limit else self._feed.pull()
         self._awake = datetime.now(UTC) + (_SETTLE if messages else _WAIT)
@@ -41,7 +45,7 @@ class _PulledPartition(StatefulSourcePartition[Message, int | None]):
 
     def _close_epoch(self) -> None:
         """The engine asks for more only once the epoch before is committed; what is told is one epoch older still."""
-        self._closed = False
+        self._closed = None
         if self._committed is not None:
             self._feed.committed(self._committed)
         if self._finished is not None:
@@ -53,7 +57,7 @@ class _PulledPartition(StatefulSourcePartition[Message, int | None]):
         return self._awake
 
     def snapshot(self) -> int | None:
-        self._closed = True
+        self._closed = time.monotonic()
         return self._following
 
     def close(self) -> None:

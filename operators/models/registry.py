@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 from operators.models import sessions
 from schemas.errors import AssetError
-from schemas.routing import Route, Task
+from schemas.routing import Route, Routing, Task
 
 PROVIDERS = ("efficientnet", "language", "minilm", "ocr", "voice", "whisper")
 
@@ -39,6 +39,13 @@ def _provider(name: str) -> Provider:
 def available(route: Route) -> bool:
     """Whether the packages that the route's provider needs are installed (an extra's may not be)."""
     return all(find_spec(package) for package in _provider(route.provider).PACKAGES)
+
+
+def missing(routing: Routing) -> list[Path]:
+    """The files of weights that are not there, of all routes whose packages are installed."""
+    usable = [route for route in routing.routes if available(route)]
+    files = {path for route in usable for path in _provider(route.provider).files(route.task)}
+    return sorted(path for path in files if not path.exists())
 
 
 @lru_cache

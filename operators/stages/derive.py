@@ -10,6 +10,7 @@ from operators.stages.groups import beside
 from operators.stages.services import Services
 from operators.stages.steps import events_of
 from operators.stages.validate import integrity
+from schemas import metrics
 from schemas.asset import Kind, StepRun, Work
 from schemas.errors import AssetError
 from schemas.outcome import Outcome
@@ -28,4 +29,6 @@ async def run(services: Services, work: Work) -> Outcome[Work]:
         raise AssetError("unsupported_type", f"no renditions are made of a {work.kind}")
     checked, made = await beside(integrity(services, work), MAKERS[work.kind](services, work))
     runs = [checked, *made]
+    if work.technical and not all(run.cached for run in runs):
+        metrics.MEDIA_SECONDS.labels(work.kind).inc(work.technical.duration or 0.0)
     return Outcome(work.with_steps(*runs), events=events_of(services, work, runs))

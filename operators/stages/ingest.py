@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from operators.stages.services import Services
 from operators.stages.steps import Made, Step, alone, events_of, find, record, report
-from schemas import ids
+from schemas import ids, metrics
 from schemas.asset import IngestRecord, IngestRequest, ObjectKind, Output, Ref, Source, StepResult, StepRun, Work
 from schemas.base import Model
 from schemas.errors import AssetError, State
@@ -117,6 +117,7 @@ async def fetch(services: Services, work: Work, step: Step, source: Source) -> S
     started = time.monotonic()
     bring = _uploaded if source.stored else _streamed
     ref = await bring(services, work.tenant, source, limit_of(work.pipeline))
+    metrics.BYTES.labels("taken").inc(ref.bytes)
     if source.sha256 not in ("", ref.sha256):
         raise AssetError("source_changed", source.name)
     output = Output(**ref.model_dump(), name="original", role="original")

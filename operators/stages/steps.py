@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from operators.stages.services import Services
-from schemas import ids
+from schemas import ids, metrics
 from schemas.asset import ObjectKind, Output, StepResult, StepRun, Work
 from schemas.base import Model
 from schemas.errors import CODES, State
@@ -157,6 +157,7 @@ async def record(
 
 async def _store(services: Services, tenant: str, file: File) -> Output:
     ref = await services.store.add_file(tenant, file.path, file.media_type, ObjectKind.of(file.role))
+    metrics.BYTES.labels("made").inc(ref.bytes)
     return Output(**ref.model_dump(), name=file.name, role=file.role, properties=dict(file.properties))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 from operators.models import registry
 from operators.stages.services import Services
 from operators.stages.steps import Made, Step, once, report, skipped
+from schemas import metrics
 from schemas.asset import StepRun, Work
 from schemas.errors import State
 from schemas.routing import Route, Task
@@ -53,5 +55,15 @@ def _reason(work: Work, inputs: tuple[str, ...], route: Route | None) -> str:
 
 
 async def ask(services: Services, fn: Callable[..., T], *args: Any) -> T:
-    """Runs a function of `model_tasks` in a model process."""
-    return await services.pools.call(fn, *args, timeout_s=TIMEOUT_S)
+    """Runs a function of `model_tasks`, which has a route among its arguments, in a model process."""
+    started = time.monotonic()
+    answer = await services.pools.call(fn, *args, timeout_s=TIMEOUT_S)
+    (model,) = (arg.model for arg in args if isinstance(arg, Route))
+    metrics.MODEL_SECONDS.labels(model).observe(time.monotonic() - started)
+    metrics.MODEL_ITEMS.labels(model).observe(_items(*args, *(answer if isinstance(answer, tuple) else ())))
+    return answer
+
+
+def _items(*values: Any) -> int:
+    """How many pictures, pages or texts a call was about: as many as the first list has."""
+    return next((len(value) for value in values if isinstance(value, list)), 1)
