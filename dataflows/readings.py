@@ -37,6 +37,7 @@ class Readings(Collector):
         yield metrics.STUCK, {(stage,): 1 for stage in pulse.stuck()}
         yield metrics.TURNED, {} if pulse.turned is None else {(): time.monotonic() - pulse.turned}
         yield metrics.READY, {(check,): not why for check, why in self._health.failing.items()}
+        yield metrics.TABLE_ROWS, {(name,): table.waiting_rows() for name, table in self._runtime.tables.items()}
         yield metrics.STORE_BYTES, {(): _bytes(self._store)} if self._store else {}
 
     def _lanes(self) -> Iterator[tuple[Reading, Values]]:

@@ -85,7 +85,7 @@ class Runtime:
         self.pools, self.sniffers, self.loop = pools_of(settings, self.scratch), sniffers_of(settings), Loop()
         self.feeds: list[KafkaFeed] = []
         self._watermarks: dict[tuple[str, int], Watermark] = {}
-        self._tables: list[DeltaSink] = []
+        self.tables: dict[str, DeltaSink] = {}
 
     def start(self) -> Runtime:
         """Starts pools before any thread exists, then the loop; what the first quick gate needs loads meanwhile."""
@@ -171,7 +171,7 @@ class Runtime:
         return recovery.ready(self._recovery, self.settings.process, self.settings.processes, notes)
 
     def _unfinished(self) -> set[str]:
-        return self.gate.holds().union(*(table.waiting() for table in self._tables))
+        return self.gate.holds().union(*(table.waiting() for table in self.tables.values()))
 
     def hold(self, read: Iterable[tuple[Message, str]]) -> None:
         """Messages, in order, count as unfinished until the assets are that each is about."""
@@ -186,7 +186,7 @@ class Runtime:
             table_uri(settings, name), schema, table_options(settings), patience_s=settings.patience,
             wanted=lambda rows: self.loop.run(self.tombstones.living(rows)),
         )  # fmt: skip
-        self._tables.append(sink)
+        self.tables[name] = sink
         return sink
 
     def sink(self, topics: Sequence[Topic], encode: Callable[[list[Any]], Iterable[Record]]) -> KafkaSink:

@@ -31,6 +31,7 @@ class Pulse:
         self.grace_s = grace_s
         self.turned: float | None = None
         self._attempts: dict[_Attempt, None] = {}
+        self._stages: set[str] = set()
         self._loop_turned: float | None = None
         self._loop_thread = 0
 
@@ -45,15 +46,16 @@ class Pulse:
     @contextmanager
     def attempt(self, stage: str, timeout_s: float) -> Iterator[None]:
         """An attempt of a stage that is to end in time."""
+        self._stages.add(stage)
         self._attempts[made := _Attempt(stage, time.monotonic() + timeout_s)] = None
         try:
             yield
         finally:
             del self._attempts[made]
 
-    def at_work(self) -> Counter[str]:
-        """How many attempts each stage has at work."""
-        return Counter(attempt.stage for attempt in list(self._attempts))
+    def at_work(self) -> dict[str, int]:
+        """How many attempts each stage has at work, of all stages that ever had one."""
+        return dict.fromkeys(self._stages, 0) | Counter(attempt.stage for attempt in list(self._attempts))
 
     def stuck(self) -> list[str]:
         """The stages that are, `loop` where their loop stands and no stage of ours holds it."""

@@ -70,7 +70,6 @@ EPOCH_SECONDS = _histogram(
     "epoch_close_seconds", "How long the flow stood still while an epoch was closed.", buckets=_SHORT
 )
 TABLE_FILES = _gauge("table_small_files", "Files of a table that wait to be joined.", "table")
-TABLE_ROWS = _gauge("table_waiting_rows", "Rows that are not in their table yet.", "table")
 INDEX_TENANTS = _gauge("index_active_tenants", "Tenants of the index's collections that this process keeps active.")
 SINK_RETRIES = _counter("sink_retries", "Writes of a sink that failed and are made again.", "sink")
 
@@ -101,6 +100,7 @@ LANE_WAITING = Reading("lane_waiting", "Tasks that wait for a process.", ("lane"
 LANE_OLDEST = Reading("lane_oldest_seconds", "How long the oldest of them has waited.", ("lane",))
 SOURCE_LAG = Reading("source_lag_messages", "Messages that the flow has not finished.", ("topic", "partition"))
 SOURCE_CONNECTED = Reading("source_connected", "1 if the partition's leader answers.", ("topic", "partition"))
+TABLE_ROWS = Reading("table_waiting_rows", "Rows that are not in their table yet.", ("table",))
 STORE_BYTES = Reading("recovery_store_bytes", "The size of the recovery store.")
 READY = Reading("ready", "1 if a check of readiness passes.", ("check",))
 

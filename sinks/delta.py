@@ -13,7 +13,6 @@ import pyarrow as pa
 import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from schemas import metrics
 from sinks.delta_table import ROW_ID, Appender, RecentIds, open_table
 
 Row = dict[str, Any]
@@ -65,6 +64,11 @@ class _DeltaPartition(StatefulSinkPartition[Row, bytes]):
             rows, handed = list(self._rows), list(self._handed)
         return {row[_ASSET_ID] for row in rows}.union(*(table[_ASSET_ID].unique().to_pylist() for table in handed))
 
+    def waiting_rows(self) -> int:
+        """How many they are."""
+        with self._lock:
+            return len(self._rows) + sum(table.num_rows for table in self._handed)
+
     def _start(self) -> list[pa.Table]:
         """Has the thread append what waits, once it is done with what it was given before; all that waits."""
         with self._lock:
@@ -72,7 +76,6 @@ class _DeltaPartition(StatefulSinkPartition[Row, bytes]):
                 self._handed.append(pa.Table.from_pylist(self._rows, schema=self._sink.schema))
                 self._rows = []
             waiting = list(self._handed)
-        metrics.TABLE_ROWS.labels(self._appender.name).set(sum(table.num_rows for table in waiting))
         if waiting and (self._appending is None or self._appending.running() or self._appending.done()):
             self._appending = self._thread.submit(self._append)
         return waiting
@@ -94,7 +97,6 @@ class _DeltaPartition(StatefulSinkPartition[Row, bytes]):
             del self._handed[: len(handed)]
             self._waiting.difference_update(row_ids)
             self._doubtful.difference_update(row_ids)
-        metrics.TABLE_ROWS.labels(self._appender.name).set(0)
 
     def _check(self) -> None:
         if self._error:
@@ -154,6 +156,10 @@ class DeltaSink(FixedPartitionedSink[Row, bytes]):
     def waiting(self) -> set[str]:
         """The assets of which this process has rows that are not in the table yet; from any thread."""
         return set[str]().union(*(partition.waiting() for partition in self._built.values()))
+
+    def waiting_rows(self) -> int:
+        """How many rows of this process are not in the table yet; from any thread."""
+        return sum(partition.waiting_rows() for partition in self._built.values())
 
     def appender(self) -> Appender:
         """What appends to the table, which is created if it is not there."""

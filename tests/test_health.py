@@ -46,7 +46,7 @@ def test_an_attempt_past_its_deadline_is_named() -> None:
         assert pulse.stuck() == []
         time.sleep(0.25)
         assert pulse.stuck() == ["derive"]
-    assert pulse.stuck() == [] and not pulse.at_work()
+    assert pulse.stuck() == [] and pulse.at_work() == {"derive": 0, "enrich": 0}
 
 
 @pytest.mark.parametrize(("module", "name"), [("operators.stages.derive", "derive"), ("another", LOOP)])

@@ -20,12 +20,12 @@ Proxies = dict[str, list[Proxy]]
 
 def outages(options: Options) -> Report:
     """Kafka, S3 and Weaviate each down, 2 s late, with 5 % resets and half-open for 60 s; then two of them at once."""
-    with _proxies() as (proxies, route):
+    with proxied() as (proxies, route):
         return run(lambda trial: _act(trial, proxies), options, faulty=route)
 
 
 @contextmanager
-def _proxies() -> Iterator[tuple[Proxies, Route]]:
+def proxied() -> Iterator[tuple[Proxies, Route]]:
     """The proxies before each server, and the route through them."""
     with (
         kafka_proxy() as kafka,
