@@ -254,6 +254,16 @@ def reindex(out: Out = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def doctor(out: Out = None, as_json: Json = False) -> None:
+    """Looks at settings, services, models, disk and clock: what is wrong, and what to do about it."""
+    from dataflows import doctor as examining
+
+    rows = examining.examine(settings_of(out=out))
+    Output(as_json).rows(rows, examining.FOUND)
+    ended(all(row["state"] == "ok" for row in rows))
+
+
+@app.command()
 def describe(out: Out = None, as_json: Json = False) -> None:
     """The stages, settings, pipelines, models and codes."""
     from dataflows import describing
