@@ -29,7 +29,7 @@ from schemas.errors import AssetError
 from sinks import s3_multipart as multipart
 from sinks.blocks import Seen, coalesced, file_blocks, in_order, in_parts
 from sinks.records import TEMPORARY, Records, object_key
-from sinks.s3_bucket import Account, AlreadyThere, Bucket, NotThere
+from sinks.s3_bucket import Account, Bucket, NotThere
 
 PART = 8 * 2**20
 RANGES_AT_ONCE = 4
@@ -97,8 +97,12 @@ class S3Objects(Records):
         sha256, checksum = digest.hexdigest(), b64encode(digest.digest()).decode()
         if not await self.exists(tenant, sha256):
             attributes = self._attributes(media_type, kind) | {"ChecksumSHA256": checksum, "IfNoneMatch": "*"}
-            with suppress(AlreadyThere):
+            try:
                 await self._bucket.call("put_object", object_key(tenant, sha256), Body=data, **attributes)
+            except AssetError:
+                # who refuses a put before it has read the bytes may reset the connection, and its answer is lost
+                if not await self.exists(tenant, sha256):
+                    raise
         return Ref(sha256=sha256, bytes=len(data), media_type=media_type)
 
     async def add_stream(

@@ -135,6 +135,28 @@ def test_a_connection_cut_in_the_middle_leaves_nothing_visible(
     asyncio.run(run())
 
 
+class OvertakenS3Objects(S3Objects):
+    """Another writer stores every content between this one's question whether it is there and its put."""
+
+    asked = False
+
+    async def exists(self, tenant: str, sha256: str) -> bool:
+        there, self.asked = self.asked and await super().exists(tenant, sha256), not self.asked
+        return there
+
+
+def test_a_put_that_is_refused_before_its_bytes_are_read_ends_well(url: str) -> None:
+    """The server resets the connection of one that still sends, often before it has read the refusal."""
+    data = bytes(2 * SIZE)
+
+    async def run() -> None:
+        ref = await S3Objects(url, buckets.ACCOUNT).add_bytes("t", data, "a/b")
+        late = OvertakenS3Objects(url, buckets.ACCOUNT)
+        assert [await late.add_bytes("t", data, "a/b") for _ in range(8)] == [ref] * 8
+
+    asyncio.run(run())
+
+
 def test_a_store_that_goes_away_in_the_middle_is_swept_later(url: str, faulty: Proxy) -> None:
     """Where the upload cannot even be given up, nothing of it is visible, and a sweep takes what is left."""
     store = S3Objects(url, buckets.behind(faulty.address), part=buckets.SMALL_PART)
