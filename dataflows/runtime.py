@@ -157,8 +157,8 @@ class Runtime:
         """This process's partitions of a topic, read on behalf of the flow. Raises RuntimeError if it has none."""
         settings, name = self.settings, full_name(self.settings, topic)
         committed = KafkaAdmin(settings).committed(topic, self.name)
-        note = self._recovered(c.note for number, c in committed.items() if settings.reads(number))
-        found = feeds(settings, topic, self.name, note)
+        store = self._recovered(c.store for number, c in committed.items() if settings.reads(number))
+        found = feeds(settings, topic, self.name, store)
         marks = {part: Watermark(self._unfinished, self.gate.watch()) for part in found}
         self._watermarks |= {(name, int(part)): mark for part, mark in marks.items()}
         return PulledSource({part: partial(self._fed, make) for part, make in found.items()}, self.gate, marks)
@@ -167,8 +167,8 @@ class Runtime:
         self.feeds.append(feed := make())
         return feed
 
-    def _recovered(self, notes: Iterable[str]) -> str:
-        return recovery.ready(self._recovery, self.settings.process, self.settings.processes, notes)
+    def _recovered(self, stores: Iterable[str]) -> str:
+        return recovery.ready(self._recovery, self.settings.process, self.settings.processes, stores)
 
     def _unfinished(self) -> set[str]:
         return self.gate.holds().union(*(table.waiting() for table in self.tables.values()))

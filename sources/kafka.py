@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from schemas.messages import Message
 from schemas.settings import Settings
 from schemas.topics import Topic, client_options, full_name, group_of
+from sources.finished import Finished, Note, note_of
 from sources.kafka_admin import KafkaAdmin, Trouble, answer_of
 
 _START_S = 60.0
@@ -30,21 +31,22 @@ class KafkaFeed:
 
     Delivery is at least once and in order. Which process reads a partition is decided by the process's number, and
     where it begins by the process's recovery store; the flow's consumer group, which nobody subscribes with, is told
-    what is finished, for those who watch the lag and for a process without a store. `note` is committed with it.
-    While the broker is away nothing comes: that is logged once, and `connected` is False; `lag` is how many messages
-    are not finished. A client that stays away is
-    replaced, since it may not notice that the broker is back.
+    what is finished, for those who watch the lag, and for a process without a store, which leaves that out. `store` is
+    the id of the process's own. While the broker is away nothing comes: that is logged once, and `connected` is False;
+    `lag` is how many messages are not finished. A client that stays away is replaced, since it may not notice that the
+    broker is back.
     """
 
     def __init__(
-        self, settings: Settings, topic: Topic, flow: str, partition: int, note: str = "", most: int = 256
+        self, settings: Settings, topic: Topic, flow: str, partition: int, store: str = "", most: int = 256
     ) -> None:
         self.connected, self.lag = True, 0
         self.topic, self._flow, self.partition = full_name(settings, topic), flow, partition
         self._name = f"{self.topic}, partition {partition}"
-        self._note, self._most = note, most
-        self._finished: int | None = None
-        self._sent: int | None = None
+        self._store, self._most = store, most
+        self._known = Finished(0)
+        self._finished: Finished | None = None
+        self._sent: Finished | None = None
         self._unanswered = False
         self._next_commit = 0.0
         self._trouble = Trouble()
@@ -78,30 +80,40 @@ class KafkaFeed:
         """
         try:
             first, end = self._consumer.get_watermark_offsets(self._place(), timeout=_START_S)
-            begin = self._committed(first) if offset is None else offset
+            self._known = self._committed(first) if offset is None else Finished(offset)
         except KafkaException as error:
             self._consumer.poll(0)
             raise RuntimeError(f"{self._name}: {self._trouble.last or error.args[0].str()}") from error
+        begin = self._known.offset
         if not first <= begin <= end:
             raise self._gone(f"there is no offset {begin}, only {first} to {end}")
         if offset is None:
-            self._finished = begin  # the note says from now on whose the partition is
+            self._finished = self._known  # the note says from now on whose the partition is
         self._following = begin
         self._consumer.assign([self._place(begin)])
 
-    def _committed(self, first: int) -> int:
+    def _committed(self, first: int) -> Finished:
         (place,) = answer_of(lambda: self._consumer.committed([self._place()], timeout=_START_S), _START_S)
-        return place.offset if place.offset >= 0 else first
+        if place.offset < 0:
+            return Finished(first)
+        note = note_of(place.metadata or "")
+        return Finished(place.offset, note.until, note.left)
 
     def pull(self) -> list[Message]:
         """The next messages. Raises RuntimeError for what Kafka reports of the partition."""
         messages = [self._message(message) for message in self._consumer.consume(self._most, timeout=0)]
         if messages:
             self._following = messages[-1].offset + 1
+            messages = [message for message in messages if not self._known.has(message.offset)]
         elif time.monotonic() > self._renew_at:
             self._renew()
         self._commit()
         return messages
+
+    @property
+    def position(self) -> int | None:
+        """The offset after the last message that was looked at."""
+        return self._following
 
     def _message(self, delivered: Any) -> Message:
         if error := delivered.error():
@@ -117,9 +129,9 @@ class KafkaFeed:
     def committed(self, offset: int) -> None:
         """Nothing to do: a topic keeps what was read."""
 
-    def finished(self, offset: int) -> None:
-        """Commits the offset to the group within a second or two, and does not wait for it."""
-        self._finished = offset
+    def finished(self, finished: Finished) -> None:
+        """Commits it to the group within a second or two, and does not wait for that."""
+        self._finished = finished.after(self._known)
         self._commit()
 
     def retry(self, offset: int | None, delay_s: float) -> None:
@@ -132,7 +144,9 @@ class KafkaFeed:
 
     def _send(self) -> None:
         self._sent, self._unanswered = self._finished, True
-        self._consumer.commit(offsets=[self._place(self._finished, self._note)], asynchronous=True)
+        assert self._finished is not None
+        note = Note(self._store, self._finished.until, self._finished.left)
+        self._consumer.commit(offsets=[self._place(self._finished.offset, note.text())], asynchronous=True)
 
     def _on_commit(self, error: KafkaError | None, _places: list[TopicPartition]) -> None:
         self._unanswered = False
@@ -151,7 +165,8 @@ class KafkaFeed:
     def _on_statistics(self, statistics: str) -> None:
         told = json.loads(statistics)
         connected = _leader_answers(told, self.topic, self.partition)
-        self.lag = max(0, _end(told, self.topic, self.partition) - (self._finished or self._following or 0))
+        finished = self._finished.offset if self._finished else self._following or 0
+        self.lag = max(0, _end(told, self.topic, self.partition) - finished)
         if connected and not self.connected:
             self._trouble.last = ""
             _log.info("kafka_back", partition=self._name)
@@ -189,7 +204,7 @@ def _leader_answers(statistics: dict[str, Any], topic: str, partition: int) -> b
     return any(broker["nodeid"] == leader >= 0 and broker["state"] in ("UP", "UPDATE") for broker in brokers)
 
 
-def feeds(settings: Settings, topic: Topic, flow: str, note: str = "") -> dict[str, Callable[[], KafkaFeed]]:
+def feeds(settings: Settings, topic: Topic, flow: str, store: str = "") -> dict[str, Callable[[], KafkaFeed]]:
     """The feeds of this process by the names of their partitions: of those p with p % processes == process.
 
     Raises RuntimeError if there is no such topic, or no partition of it for this process, or no answer.
@@ -199,4 +214,4 @@ def feeds(settings: Settings, topic: Topic, flow: str, note: str = "") -> dict[s
     if not ours:
         place = f"process {settings.process} of {settings.processes}"
         raise RuntimeError(f"{place} has nothing to read: {full_name(settings, topic)} has {partitions} partitions")
-    return {f"{number:04d}": partial(KafkaFeed, settings, topic, flow, number, note) for number in ours}
+    return {f"{number:04d}": partial(KafkaFeed, settings, topic, flow, number, store) for number in ours}

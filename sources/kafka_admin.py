@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas.settings import Settings
 from schemas.topics import Topic, client_options, full_name, group_of, partitions_in
+from sources.finished import note_of
 
 T = TypeVar("T")
 # what a broker says that has only just started, or that has just heard of the topic
@@ -30,6 +31,11 @@ class Committed(NamedTuple):
 
     offset: int | None
     note: str
+
+    @property
+    def store(self) -> str:
+        """The id of the recovery store that goes on from there."""
+        return note_of(self.note).store
 
 
 class Trouble:

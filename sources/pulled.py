@@ -13,6 +13,7 @@ from operators.gate import Gate
 from schemas import metrics
 from schemas.messages import Message
 from sources.feed import Feed
+from sources.finished import Finished
 from sources.watermark import Watermark
 
 _WAIT = timedelta(milliseconds=4)
@@ -26,7 +27,7 @@ class _PulledPartition(StatefulSourcePartition[Message, int | None]):
         self._following = offset
         self._closed: float | None = None  # when an epoch was closed since the last batch
         self._committed: int | None = None
-        self._finished: int | None = None
+        self._finished: Finished | None = None
         self._awake: datetime | None = None
         feed.start(offset)
 
@@ -39,8 +40,7 @@ class _PulledPartition(StatefulSourcePartition[Message, int | None]):
             self._close_epoch()
         messages = [] if self._gate.unfinished >= self._gate.limit else self._feed.pull()
         self._awake = datetime.now(UTC) + (_SETTLE if messages else _WAIT)
-        if messages:
-            self._following = messages[-1].offset + 1
+        self._following = self._feed.position if self._feed.position is not None else self._following
         return messages
 
     def _close_epoch(self) -> None:

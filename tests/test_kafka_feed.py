@@ -26,6 +26,7 @@ from schemas.messages import Message, Record
 from schemas.settings import Settings
 from schemas.topics import DERIVED, INGEST, VALIDATED, client_options, full_name, group_of
 from sinks.kafka import KafkaSink
+from sources.finished import Finished, note_of
 from sources.kafka import KafkaFeed, feeds
 from sources.kafka_admin import Committed, KafkaAdmin
 from sources.pulled import PulledSource
@@ -34,8 +35,8 @@ from sources.watermark import Watermark
 pytestmark = pytest.mark.services
 
 
-def started(settings: Settings, offset: int | None = None, note: str = "", most: int = 256) -> KafkaFeed:
-    feed = KafkaFeed(settings, VALIDATED, "derive", 0, note, most)
+def started(settings: Settings, offset: int | None = None, store: str = "", most: int = 256) -> KafkaFeed:
+    feed = KafkaFeed(settings, VALIDATED, "derive", 0, store, most)
     feed.start(offset)
     return feed
 
@@ -91,7 +92,7 @@ def test_a_feed_begins_where_it_is_told_or_the_group_is_or_at_the_first(kafka: S
     assert offsets(pulled(started(kafka), 10)) == list(range(10))
     feed = started(kafka, 6)
     assert offsets(pulled(feed, 4)) == [6, 7, 8, 9]
-    feed.finished(8)
+    feed.finished(Finished(8))
     feed.close()
     assert offsets(pulled(started(kafka), 2)) == [8, 9]
     assert offsets(pulled(started(kafka, 0), 10)) == list(range(10))
@@ -104,22 +105,46 @@ def test_a_feed_begins_where_it_is_told_or_the_group_is_or_at_the_first(kafka: S
 def test_what_is_finished_is_committed_with_its_note(kafka: Settings):  # noqa: F811
     """The group hears of the newest finished offset while the feed is pulled, and of the last one as it closes."""
     send(kafka, VALIDATED, [b"x"] * 10)
-    feed = started(kafka, note="store-1")
+    feed = started(kafka, store="store-1")
     pulled(feed, 10)
     for offset in range(1, 6):
-        feed.finished(offset)
+        feed.finished(Finished(offset))
     assert eventually(lambda: not feed.pull() and committed(kafka) == Committed(5, "store-1"))
-    feed.finished(7)
-    feed.finished(9)
+    feed.finished(Finished(7))
+    feed.finished(Finished(9))
     feed.close()
     assert committed(kafka) == Committed(9, "store-1")
+
+
+def test_who_has_no_store_leaves_out_what_is_finished(kafka: Settings):  # noqa: F811
+    """Also when it ends before it comes past what was finished; who has a store reads on from where that says."""
+    send(kafka, VALIDATED, [b"x"] * 20)
+    feed = started(kafka, store="store-1")
+    pulled(feed, 20)
+    feed.finished(Finished(4, 15, (4, 9, 12)))
+    feed.close()
+    assert note_of(committed(kafka).note) == ("store-1", 15, (4, 9, 12))
+    assert offsets(pulled(started(kafka, 10), 10)) == list(range(10, 20))
+
+    feed = started(kafka, store="store-2", most=4)
+    assert feed.position == 4
+    found = pulled(feed, 2)
+    assert offsets(found) == [4, 9] and feed.position == 12
+    feed.finished(Finished(9, 10, (9,)))
+    feed.close()
+    assert note_of(committed(kafka).note) == ("store-2", 15, (9, 12))
+    feed = started(kafka)
+    assert offsets(pulled(feed, 7)) == [9, 12, 15, 16, 17, 18, 19]
+    feed.finished(Finished(16, 20, (16, 18)))
+    feed.close()
+    assert offsets(pulled(started(kafka), 2)) == [16, 18]
 
 
 def test_lag_tools_see_it(kafka: Settings):  # noqa: F811
     """Who lists the broker's groups and their offsets, as lag tools do, finds the flow's, though it has no members."""
     send(kafka, VALIDATED, [b"x"] * 10)
     feed = started(kafka)
-    feed.finished(4)
+    feed.finished(Finished(4))
     feed.close()
     admin, group = AdminClient(dict(client_options(kafka))), group_of(kafka, "derive")
     assert group in {found.group_id for found in admin.list_consumer_groups().result().valid}
@@ -181,7 +206,7 @@ def test_an_outage_is_idle_and_then_goes_on(own_broker: Broker, own_kafka: Setti
     own_broker.stop()
     try:
         assert eventually(lambda: feed.pull() == [] and not feed.connected, 20)
-        feed.finished(10)
+        feed.finished(Finished(10))
         assert feed.pull() == []
     finally:
         own_broker.start()
@@ -201,7 +226,7 @@ def test_closing_does_not_wait_for_a_broker_that_stands_still(own_broker: Broker
     assert feed.pull() == []
     own_broker.pause()
     try:
-        feed.finished(0)
+        feed.finished(Finished(0))
         closing = threading.Thread(target=feed.close)
         closing.start()
         closing.join(40)

@@ -19,6 +19,7 @@ from schemas.messages import Message
 from schemas.settings import Settings
 from schemas.topics import STATUS, TOPICS
 from sinks.kafka import KafkaSink, KafkaWriter
+from sources.finished import Finished
 from sources.kafka import KafkaFeed
 from sources.kafka_admin import KafkaAdmin
 
@@ -59,7 +60,7 @@ def test_everything_gets_in_by_settings(secured: Settings, monkeypatch: pytest.M
     feed.start(None)
     expected = KafkaAdmin(settings).end_offsets(STATUS)[0]
     assert expected and eventually(lambda: found.extend(feed.pull()) or len(found) >= expected)
-    feed.finished(expected)
+    feed.finished(Finished(expected))
     feed.close()
     assert KafkaAdmin(settings).committed(STATUS, "derive")[0].offset == expected
 

@@ -18,6 +18,7 @@ from operators.gate import Gate
 from operators.stage import stage
 from schemas.messages import Message
 from schemas.outcome import Outcome
+from sources.finished import Finished
 from sources.pulled import PulledSource
 from sources.watermark import Watermark
 
@@ -34,6 +35,10 @@ class LeasedQueue:
     given_back: list[int | None] = field(default_factory=list)
     following: int = 0
 
+    @property
+    def position(self) -> int:
+        return self.following
+
     def start(self, offset: int | None) -> None:
         self.started.append(offset)
         self.following = offset or 0
@@ -49,8 +54,8 @@ class LeasedQueue:
     def committed(self, offset: int) -> None:
         self.acknowledged.append(offset)
 
-    def finished(self, offset: int) -> None:
-        self.done.append(offset)
+    def finished(self, finished: Finished) -> None:
+        self.done.append(finished.offset)
 
     def retry(self, offset: int | None, delay_s: float) -> None:
         self.given_back.append(offset)
@@ -95,9 +100,9 @@ def test_a_sink_that_waits_holds_the_watermark(loop):  # noqa: F811
     waiting: set[str] = {"asset-1"}
     mark = Watermark(lambda: waiting, set())
     mark.hold([(offset, f"asset-{offset}") for offset in range(4)])
-    assert [mark.close_epoch(4) for _ in range(3)] == [0, 1, 1]
+    assert [mark.close_epoch(4) for _ in range(3)] == [Finished(0), Finished(1, 4, (1,)), Finished(1, 4, (1,))]
     waiting.clear()
-    assert mark.close_epoch(4) == 4
+    assert mark.close_epoch(4) == Finished(4)
 
 
 def test_work_that_was_brought_back_is_waited_for(loop):  # noqa: F811
@@ -107,7 +112,7 @@ def test_work_that_was_brought_back_is_waited_for(loop):  # noqa: F811
     mark.hold([(7, "a")])
     assert [mark.close_epoch(8) for _ in range(3)] == [None] * 3
     waiting.clear()
-    assert mark.close_epoch(8) == 8
+    assert mark.close_epoch(8) == Finished(8)
 
 
 def test_what_left_a_stage_in_an_epoch_counts_one_epoch_longer(loop):  # noqa: F811
@@ -115,10 +120,10 @@ def test_what_left_a_stage_in_an_epoch_counts_one_epoch_longer(loop):  # noqa: F
     left: set[str] = set()
     mark = Watermark(set, left)
     mark.hold([(7, "a"), (8, "b"), (9, "a")])
-    assert mark.close_epoch(10) == 7
+    assert mark.close_epoch(10) == Finished(7)
     left.add("a")
-    assert mark.close_epoch(10) == 7
-    assert mark.close_epoch(10) == 10
+    assert mark.close_epoch(10) == Finished(7, 10, (7, 9))
+    assert mark.close_epoch(10) == Finished(10)
 
 
 def test_a_full_gate_stops_the_source_but_not_its_commits(tmp_path, loop):  # noqa: F811

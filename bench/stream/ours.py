@@ -53,6 +53,10 @@ class _WatchedFeed:
         self.start, self.finished = self._feed.start, self._feed.finished
         self.retry, self.close = self._feed.retry, self._feed.close
 
+    @property
+    def position(self) -> int | None:
+        return self._feed.position
+
     def pull(self) -> list[Message]:
         if self._closed:
             self._watch.pulled()
