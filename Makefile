@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: setup demo test test-all services services-down smoke-services chaos lint bench bench-stream lock clean
+.PHONY: setup demo test test-all services services-down smoke-services chaos lint bench bench-stream notebooks lock clean
 
 .venv/bin/uv:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else f"Python 3.11 or 3.12 is needed, not {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
@@ -65,10 +65,19 @@ bench: .venv/.dev
 bench-stream: .venv/.dev .venv-rivals/.done
 	services/services.sh during $(BIN)/python -m bench.stream
 
+notebooks: .venv/.dev
+	$(BIN)/python -m notebooks
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
+
 lock: .venv/bin/uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra asr --group build -o requirements/run.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra asr --extra export --extra notebooks --group build --group dev -c requirements/run.txt -o requirements/dev.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group rivals -o requirements/rivals.txt
+	$(COMPILE) pyproject.toml --extra asr --group build -o requirements/run.txt
+	$(COMPILE) pyproject.toml --extra asr --extra export --extra notebooks --group build --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -c requirements/run.txt -o requirements/image-lite.txt
+	$(COMPILE) pyproject.toml --extra asr -c requirements/run.txt -o requirements/image-asr.txt
+	$(COMPILE) pyproject.toml --extra asr --group gpu -c requirements/run.txt --no-emit-package onnxruntime -o requirements/image-gpu.txt
+	$(COMPILE) --group image -c requirements/dev.txt -o requirements/image-build.txt
+	$(COMPILE) --group rivals -o requirements/rivals.txt
 
 clean: services-down
 	rm -rf .venv .venv-rivals .services tests/producers/node_modules out build bench.json bench-stream.json

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from dataflows import tables
 from dataflows.connections import objects_of, opened_index
@@ -19,12 +16,12 @@ from schemas.batches import decode_works
 from schemas.errors import AssetError
 from schemas.events import DeadLetter
 from schemas.manifest import Manifest
-from schemas.messages import Message
 from schemas.ports import ObjectStore
 from schemas.settings import Settings
 from schemas.tables import TABLES
-from schemas.topics import DERIVED, ENRICHED, REGISTERED, VALIDATED, Topic, client_options, full_name
+from schemas.topics import DERIVED, ENRICHED, REGISTERED, VALIDATED
 from sinks.records import OBJECTS
+from sources.kafka_topic import messages
 
 Row = dict[str, Any]
 _AT_ONCE = 16
@@ -113,22 +110,3 @@ def handed_again(settings: Settings) -> int:
         works = Counter(work.record.job_id for message in messages(settings, topic) for work in decode_works(message))
         count += sum(works.values()) - len(works)
     return count
-
-
-def messages(settings: Settings, topic: Topic) -> Iterator[Message]:
-    """All messages of a topic."""
-    name = full_name(settings, topic)
-    consumer: Any = Consumer({**client_options(settings), "group.id": name, "enable.partition.eof": True})
-    places = [TopicPartition(name, number, OFFSET_BEGINNING) for number in range(settings.partitions)]
-    consumer.assign(places)
-    ended = 0
-    while ended < len(places):
-        for found in consumer.consume(1000, timeout=1.0):
-            if found.error() is None:
-                headers = {key: value or b"" for key, value in found.headers() or ()}
-                yield Message(name, found.partition(), found.offset(), found.key(), found.value(), headers)
-            elif found.error().code() == KafkaError._PARTITION_EOF:
-                ended += 1
-            else:
-                raise RuntimeError(found.error().str())
-    consumer.close()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 
 from dataflows.connections import table_options, table_uri
 from dataflows.health import ANSWER_S
@@ -55,10 +57,11 @@ def index(runtime: Runtime) -> None:
 
 
 def tables(runtime: Runtime) -> None:
-    """A table can be read, where tables are on a server."""
+    """A table can be read, where tables are on a server; the first row makes it, so it may not be there yet."""
     settings = runtime.settings
     if settings.tables:
-        DeltaTable(table_uri(settings, next(iter(TABLES))), storage_options=table_options(settings)).version()
+        with suppress(TableNotFoundError):
+            DeltaTable(table_uri(settings, next(iter(TABLES))), storage_options=table_options(settings)).version()
 
 
 def writable(folder: Path) -> None:

@@ -10,11 +10,14 @@ import asyncio
 import math
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
+from dataflows.keeping_commands import backup, gc, reindex, restore, verify
 from dataflows.options import (
     Asset,
     Assets,
@@ -35,15 +38,18 @@ from dataflows.options import (
     settings_of,
 )
 from dataflows.output import Output
-from dataflows.service_commands import offsets_commands, tables_commands, topics_commands
-from schemas.errors import AssetError
+from dataflows.scaling_commands import drain, rescale
+from dataflows.service_commands import compact, offsets_commands, topics_commands, usage
+from schemas.errors import CODES, AssetError
 from schemas.ports import Filter
 from schemas.settings import Settings
+from schemas.times import time_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.add_typer(tables_commands, name="tables")
 app.add_typer(topics_commands, name="topics")
 app.add_typer(offsets_commands, name="offsets")
+for command in (usage, compact, verify, reindex, gc, backup, restore, drain, rescale):
+    app.command()(command)
 
 
 @app.command()
@@ -105,15 +111,27 @@ def submit(
 
 
 @app.command()
-def replay(assets: Assets = None, out: Out = None, as_json: Json = False, tenant: Tenant = None) -> None:
+def replay(
+    assets: Assets = None,
+    out: Out = None,
+    as_json: Json = False,
+    tenant: Tenant = None,
+    code: Annotated[str, typer.Option("--code", help="Only what ended with this code.")] = "",
+    since: Annotated[str, typer.Option("--since", help="Only what ended then or later: a time (ISO 8601).")] = "",
+) -> None:
     """Sends dead letters through again: of these assets, or all that are unresolved."""
     from dataflows import commands, queries
     from dataflows.running import Busy
 
     settings = settings_of(out=out, tenant=tenant)
+    if code and code not in CODES:
+        refuse(f"there is no code {code!r}; `describe` lists them")
+    with refusing(ValueError):
+        since_ms = int(time_of(since).timestamp() * 1000) if since else 0
     found = [asset_id(queries, settings, asset) for asset in assets or ()]
+    wanted = commands.Wanted(found, code, since_ms)
     with failing(*((AssetError, RuntimeError) if settings.events else ())), refusing(Busy):
-        ended(commands.replay(settings, found, Output(as_json)))
+        ended(commands.replay(settings, wanted, Output(as_json)))
 
 
 def asset_id(queries: Any, settings: Settings, name: str) -> str:
@@ -178,12 +196,23 @@ def show_hits(settings: Settings, hits: list[Any], output: Output) -> None:
 
 
 @app.command()
-def status(asset: Assets = None, out: Out = None, as_json: Json = False, tenant: Tenant = None) -> None:
+def status(
+    asset: Assets = None,
+    out: Out = None,
+    as_json: Json = False,
+    tenant: Tenant = None,
+    watch: Annotated[bool, typer.Option("--watch", help="The last day's assets, until interrupted.")] = False,
+) -> None:
     """The state of all assets, or the steps of one."""
     from dataflows import queries
 
     settings, output = settings_of(out=out, tenant=tenant), Output(as_json)
-    if asset:
+    if watch:
+        from dataflows import watching
+
+        with suppress(KeyboardInterrupt), failing(RuntimeError):
+            watching.watch(settings, Console())
+    elif asset:
         for name in asset:
             output.rows(queries.history(settings, asset_id(queries, settings, name)), queries.HISTORY)
     else:
@@ -227,30 +256,6 @@ def delete(asset: Asset, out: Out = None, as_json: Json = False, tenant: Tenant 
             Output(as_json).rows([asyncio.run(maintenance.delete(settings, wanted))], maintenance.DELETED)
     except Busy as error:
         refuse(str(error))
-
-
-@app.command()
-def verify(out: Out = None, as_json: Json = False) -> None:
-    """Hashes every object again, and checks that all that manifests, tables and index name is there."""
-    from dataflows import maintenance
-
-    found = asyncio.run(maintenance.verify(settings_of(out=out)))
-    Output(as_json).rows(found.rows(), maintenance.VERIFIED)
-    ended(found.clean)
-
-
-@app.command()
-def reindex(out: Out = None, as_json: Json = False) -> None:
-    """Builds the search index anew from the lineage, and puts it in the old one's place once it is whole."""
-    from dataflows import reindexing
-    from dataflows.running import Busy
-
-    try:
-        done = answer(reindexing.reindex(settings_of(out=out)))
-    except Busy as error:
-        refuse(str(error))
-    Output(as_json).rows([done], reindexing.REINDEXED)
-    ended(not done["left_out"])
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from dataflows import queries, resending, summary
@@ -36,30 +37,46 @@ def run(settings: Settings, targets: Sequence[str], output: Output) -> bool:
         return _run(settings, submit(settings, now), output, [Path(t) for t in watched])
 
 
-def replay(settings: Settings, assets: Sequence[str], output: Output) -> bool:
-    """Sends dead letters through again: the last of each of these assets, or of all that have not completed since.
+@dataclass(frozen=True)
+class Wanted:
+    """Which dead letters: of these assets or of all, with this code or any, kept at `since_ms` or later."""
+
+    assets: Sequence[str] = ()
+    code: str = ""
+    since_ms: int = 0
+
+    def __call__(self, letter: DeadLetter) -> bool:
+        """Whether the letter is one of them."""
+        mine = not self.assets or letter.asset_id in self.assets
+        return mine and self.code in ("", letter.code) and letter.at_ms >= self.since_ms
+
+
+def replay(settings: Settings, wanted: Wanted, output: Output) -> bool:
+    """Sends dead letters through again: of each asset the last one, of those asked for all, else what is unresolved.
 
     With Kafka that is all, and messages that a flow could not read are sent to it again, too; else it runs until they
     have ended. Raises Busy, RuntimeError if Kafka does not answer.
     """
     if settings.events:
-        events, messages = _replays(settings, assets), asyncio.run(resending.replay(settings, assets))
+        events, messages = _replays(settings, wanted), asyncio.run(resending.replay(settings, wanted))
         send(settings, events)
         output.notes.print(f"sent through again: {len(events)} assets, {messages} messages")
         return True
     with alone(settings.below()):
-        events = _replays(settings, assets)
+        events = _replays(settings, wanted)
         if not events:
             output.notes.print("no dead letters to replay")
         append(settings, events)
         return _run(settings, events, output, []) if events else True
 
 
-def _replays(settings: Settings, assets: Sequence[str]) -> list[IngestEvent]:
+def _replays(settings: Settings, wanted: Wanted) -> list[IngestEvent]:
     found = asyncio.run(letters(objects_of(settings), settings.tenant))
     last = {letter.asset_id: letter for letter in sorted(found, key=lambda x: x.generation)}
-    wanted = [last[a] for a in assets if a in last] if assets else _unresolved(settings, last.values())
-    return [event for letter in wanted if (event := replay_of(letter))]
+    asked = [letter for letter in last.values() if wanted(letter)]
+    return [
+        event for letter in (asked if wanted.assets else _unresolved(settings, asked)) if (event := replay_of(letter))
+    ]
 
 
 def _unresolved(settings: Settings, last: Iterable[DeadLetter]) -> list[DeadLetter]:

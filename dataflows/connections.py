@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 
 
 def objects_of(settings: Settings) -> ObjectStore:
-    """The object store of these settings. S3's library takes a second to import, which only those pay who use it."""
-    if not settings.objects:
-        return Objects(settings.below("store").as_uri(), settings.public_url)
+    """The object store of these settings."""
+    return store_at(settings, settings.objects or settings.below("store").as_uri())
+
+
+def store_at(settings: Settings, url: str) -> ObjectStore:
+    """An object store at a `file:` or `s3:` URL. S3 takes a second to import, which only those pay who use it."""
+    if url.startswith("file:"):
+        return Objects(url, settings.public_url)
     from sinks.s3 import Policy, S3Objects
 
     policy = Policy(settings.public_url, settings.s3_storage_classes, settings.s3_archive_class, settings.s3_tags)
-    return S3Objects(settings.objects, account_of(settings), policy)
+    return S3Objects(url, account_of(settings), policy)
 
 
 def account_of(settings: Settings) -> Account:

@@ -21,7 +21,8 @@ from dataflows.connections import channels_of, objects_of, opened_index
 from dataflows.intake import decoded, message_of, submission
 from dataflows.ownership import Claims
 from dataflows.tables import drop_rows
-from dataflows.tombstones import Tombstone
+from dataflows.tombstones import Tombstone, Tombstones
+from dataflows.usage_windows import forget
 from operators.stages.dead_letter import letters
 from operators.stages.ingest import tombstone_key
 from operators.stages.register import manifest_prefix
@@ -99,7 +100,8 @@ async def erase(settings: Settings, store: ObjectStore, asset_id: str, known: Cl
         blank(ownership.inbox_of(settings), offset, length)
     if not settings.events:
         traces(settings, asset_id)
-    rows = sum([await asyncio.to_thread(drop_rows, settings, name, asset_id) for name in _ROWS])
+    rows = await asyncio.to_thread(forget, settings, asset_id, (await Tombstones.load(store)).assets)
+    rows += sum([await asyncio.to_thread(drop_rows, settings, name, asset_id) for name in _ROWS])
     await store.delete(plan_key(tenant, asset_id))
     if not settings.events and not settings.objects:
         await store.sweep(0)
@@ -126,13 +128,14 @@ async def planned(settings: Settings, store: ObjectStore, asset_id: str, known: 
     plan = Plan(
         asset_id=asset_id, roots=tuple(sorted(mine.roots)), results=tuple(sorted(mine.results)),
         objects=tuple(sorted(objects)),
-        lines=tuple((line.offset, len(line.value)) for line in lines if _asset_of(line) == asset_id),
+        lines=tuple((line.offset, len(line.value)) for line in lines if asset_of(line) == asset_id),
     )  # fmt: skip
     standing = await store.create(plan_key(settings.tenant, asset_id), plan.model_dump_json().encode())
     return Plan.model_validate_json(standing)
 
 
-def _asset_of(line: Line) -> str:
+def asset_of(line: Line) -> str:
+    """The asset that a line of the log is about."""
     [(asset_id, _)] = decoded(message_of(line), "ingest", submission)
     return asset_id
 
@@ -196,7 +199,8 @@ def digests_of(manifest: Manifest) -> set[str]:
 
 
 async def _sweep_objects(store: ObjectStore, tenant: str, named: set[str], only: set[str] | None) -> int:
-    found = {key.rpartition("/")[2] for key in await store.keys(f"{OBJECTS}/{tenant}")} - named
+    there = {key.rpartition("/")[2] for key in await store.keys(f"{OBJECTS}/{tenant}")}
+    found = (there | {each.sha256 for each in await store.trashed(tenant)}) - named
     found = found if only is None else found & only
     for sha256 in found:
         await store.remove(tenant, sha256)

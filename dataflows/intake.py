@@ -15,7 +15,7 @@ from dataflows.runtime import Runtime
 from operators.stages.dead_letter import Ending, unreadable
 from schemas import topics
 from schemas.batches import decode_works
-from schemas.cloudevents import decode_ingest
+from schemas.cloudevents import decode_ingest, decode_usage
 from schemas.messages import Message
 from schemas.topics import Topic
 from sources.inbox import Line
@@ -60,6 +60,17 @@ def work(flow: Dataflow, runtime: Runtime, topic: Topic) -> Intake:
 def handed_on(message: Message) -> Decoded:
     """A message as (asset id, work) pairs. Raises ValueError."""
     return [(found.asset_id, found) for found in decode_works(message)]
+
+
+def uses(flow: Dataflow, runtime: Runtime) -> Intake:
+    """The events of use, as rows by their tenants."""
+    return _decoded(runtime, op.input("uses", flow, runtime.topic(topics.USAGE)), runtime.name, use)
+
+
+def use(message: Message) -> Decoded:
+    """A message as (tenant, row of `usage_events`). Raises ValueError."""
+    row = decode_usage(message)
+    return [(row["tenant"], row)]
 
 
 def decoded(message: Message, stage: str, decode: Callable[[Message], Decoded]) -> Decoded:

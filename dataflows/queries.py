@@ -19,18 +19,20 @@ from schemas.settings import Settings
 
 def rows(
     settings: Settings, table: str, asset_ids: Collection[str] | None = None, *, accepted: Collection[int] = (),
-    columns: Sequence[str] = (), as_of: datetime | None = None, **equal: str,
+    since_ms: int = 0, columns: Sequence[str] = (), as_of: datetime | None = None, **equal: str,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """A table's rows, of these assets or of all, filtered by equal columns; none while the table does not exist.
 
-    With `accepted` only rows of assets that were accepted then, in ms since 1970, which are found at once. Raises
-    ValueError where time travel does not reach back to `as_of`.
+    With `accepted` only rows of assets that were accepted then, and with `since_ms` then or later, in ms since 1970;
+    both are found at once. Raises ValueError where time travel does not reach back to `as_of`.
     """
     found = tables.scan(settings, table, as_of)
     if asset_ids is not None:
         found = found.filter(pl.col("asset_id").is_in(list(asset_ids)))
     if accepted:
         found = found.filter(tables.accepted_at(accepted))
+    if since_ms:
+        found = found.filter(tables.accepted_since(since_ms))
     for name, value in equal.items():
         found = found.filter(pl.col(name) == value)
     try:
@@ -47,6 +49,12 @@ def events(
 ) -> list[StatusChanged]:  # fmt: skip
     """All status changes in the table."""
     found = rows(settings, "events", asset_ids, accepted=accepted, columns=["data"], as_of=as_of, type=STATUS)
+    return [StatusChanged.model_validate_json(row["data"]) for row in found]
+
+
+def recent_events(settings: Settings, since_ms: int) -> list[StatusChanged]:
+    """The status changes of the tenant's assets that were accepted since then, in ms since 1970."""
+    found = rows(settings, "events", since_ms=since_ms, columns=["data"], type=STATUS, tenant=settings.tenant)
     return [StatusChanged.model_validate_json(row["data"]) for row in found]
 
 

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from dataflows.health import Health
 from dataflows.runtime import Runtime
+from dataflows.scaling import advised
 from schemas import metrics
 from schemas.metrics import Reading
 
@@ -51,6 +52,18 @@ class Readings(Collector):
         feeds = {(feed.topic, str(feed.partition)): feed for feed in self._runtime.feeds}
         yield metrics.SOURCE_LAG, {place: feed.lag for place, feed in feeds.items()}
         yield metrics.SOURCE_CONNECTED, {place: feed.connected for place, feed in feeds.items()}
+        yield metrics.ADVISED, {(): self._advised()} if feeds else {}
+
+    def _advised(self) -> int:
+        settings, gate = self._runtime.settings, self._runtime.gate
+        return advised(
+            processes=settings.processes,
+            in_hand=gate.unfinished,
+            unfinished=sum(feed.lag for feed in self._runtime.feeds),
+            oldest_s=gate.oldest_s,
+            within_s=settings.finish_within_s,
+            partitions=settings.partitions,
+        )
 
 
 def _bytes(folder: Path) -> int:

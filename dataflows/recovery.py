@@ -33,15 +33,20 @@ def ready(folder: Path | None, process: int, processes: int, committed: Iterable
 
     `committed` are the ids that were committed with the offsets of the partitions to be read.
     """
-    fresh = Store(id=uuid4().hex, process=process, processes=processes)
     if folder is None:
-        return fresh.id
+        return uuid4().hex
+    store = initialised(folder, process, processes)
+    if {found for found in committed if found} - {store.id}:
+        store = _make(folder, process, processes)
+    return store.id
+
+
+def initialised(folder: Path, process: int, processes: int) -> Store:
+    """The store in this folder, made anew unless it is one of this process of so many. Raises OSError."""
     known = _known(folder)
-    others = {found for found in committed if found} - ({known.id} if known else set())
-    if known and not others and (known.process, known.processes) == (process, processes):
-        return known.id
-    _make(folder, fresh)
-    return fresh.id
+    if known and (known.process, known.processes) == (process, processes):
+        return known
+    return _make(folder, process, processes)
 
 
 def _known(folder: Path) -> Store | None:
@@ -49,7 +54,8 @@ def _known(folder: Path) -> Store | None:
     return Store.model_validate_json(path.read_bytes()) if path.exists() else None
 
 
-def _make(folder: Path, store: Store) -> None:
+def _make(folder: Path, process: int, processes: int) -> Store:
+    store = Store(id=uuid4().hex, process=process, processes=processes)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NAME).unlink(missing_ok=True)
     for part in folder.glob("part-*.sqlite3*"):
@@ -58,6 +64,7 @@ def _make(folder: Path, store: Store) -> None:
     written = folder / f"{NAME}.new"
     written.write_text(store.model_dump_json())
     written.replace(folder / NAME)
+    return store
 
 
 def given() -> Path | None:

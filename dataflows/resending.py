@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 
 from dataflows.connections import objects_of
 from operators.stages.dead_letter import letter_key, letters
@@ -10,21 +10,21 @@ from schemas.events import DeadLetter
 from schemas.messages import Record
 from schemas.ports import ObjectStore
 from schemas.settings import Settings
-from schemas.topics import INGEST, TOPICS, Topic, full_name
+from schemas.topics import PRODUCED, TOPICS, Topic, full_name
 from sinks.kafka import delivering
 
 
-async def replay(settings: Settings, assets: Collection[str]) -> int:
-    """Sends such messages to their topics, of these assets or all, and removes their letters once they are delivered.
+async def replay(settings: Settings, wanted: Callable[[DeadLetter], bool]) -> int:
+    """Sends such messages to their topics, and removes their letters once they are delivered.
 
     How many there were. Whatever still cannot be read comes back as another letter. Raises RuntimeError if Kafka is
     away.
     """
     store = objects_of(settings)
-    by_name = {full_name(settings, topic): topic for topic in TOPICS if topic is not INGEST}
+    by_name = {full_name(settings, topic): topic for topic in TOPICS if topic not in PRODUCED}
     found = [
         letter for letter in await letters(store, settings.tenant)
-        if letter.topic in by_name and (not assets or letter.asset_id in assets)
+        if letter.topic in by_name and wanted(letter)
     ]  # fmt: skip
     if found:
         topics = [by_name[letter.topic] for letter in found]

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import atexit
 import fcntl
-import logging
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import InvalidStateError
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-import structlog
 from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 from prometheus_client import REGISTRY
 
-from dataflows import recovery
+from dataflows import cluster, logs, recovery
 from dataflows.checks import checks
 from dataflows.health import Health, serve
 from dataflows.readings import Readings
@@ -33,7 +29,7 @@ from sources.folder import Watcher, file_event
 EPOCH = timedelta(seconds=1)
 SCANS = 2
 DAY_S = 86_400.0
-_held = ExitStack()  # the locks of a process that runs a flow, until it ends
+_held = ExitStack()  # what a process that runs a flow has until it ends
 
 
 class Busy(RuntimeError):
@@ -52,23 +48,6 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def quiet() -> None:
-    """Logs to stderr, without what libraries say of every file."""
-    structlog.configure(
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    )
-    for name, level in {"libav": logging.CRITICAL, "httpx": logging.WARNING}.items():
-        logging.getLogger(name).setLevel(level)
-    threading.excepthook = _but_cancelled
-
-
-def _but_cancelled(error: threading.ExceptHookArgs) -> None:
-    """A pool's thread whose task was cancelled just as it ended finds its future cancelled: nothing is amiss."""
-    if error.exc_type is not InvalidStateError:
-        threading.__excepthook__(error)
-
-
 def started(
     settings: Settings, name: str, store: Path | None, on_event: Callable[[StatusChanged], None] | None = None
 ) -> Runtime:
@@ -83,7 +62,7 @@ def started(
 
 def run_flow(settings: Settings, on_event: Callable[[StatusChanged], None] | None = None) -> bool:
     """Runs until everything in the inbox has ended, or a signal asks it to drain; whether one did."""
-    quiet()
+    logs.configure(as_json=False)
     store = settings.process_folder("pipeline") / "recovery"
     with closing(started(settings, "pipeline", store, on_event)) as runtime, observed(runtime, store):
         flow = whole(runtime)
@@ -94,11 +73,14 @@ def run_flow(settings: Settings, on_event: Callable[[StatusChanged], None] | Non
 def process(name: str) -> Runtime:
     """The runtime of a flow that `python -m bytewax.run` runs, with settings from the environment; it ends with it."""
     settings = Settings()
-    _held.enter_context(alone(settings.process_folder(name)))
-    quiet()
     store = recovery.given()
-    runtime = started(settings, name, store)
-    atexit.register(runtime.close)
+    if name in cluster.CLUSTERED:
+        cluster.check(settings, store)
+    atexit.register(_held.close)
+    _held.enter_context(alone(settings.process_folder(name)))
+    logs.configure(as_json=True, flow=name, process=settings.process)
+    runtime = started(settings, name, store, logs.Journal())
+    _held.callback(runtime.close)
     _held.enter_context(observed(runtime, store))
     return runtime
 

@@ -9,12 +9,13 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 import operators.models
 from dataflows import recovery
+from dataflows.cluster import CLUSTERED
 from dataflows.connections import channels_of, index_of, objects_of, policy_of, table_options, table_uri
 from dataflows.meter import Meter
 from dataflows.tombstones import Tombstones
@@ -23,9 +24,10 @@ from operators.gate import Gate, GatedSource, gated
 from operators.loop import Loop
 from operators.pools import Lane, Models, Pools
 from operators.stages.services import Services
-from schemas.asset import Source
+from schemas.asset import Source, Work
 from schemas.events import StatusChanged
 from schemas.messages import Message, Record
+from schemas.outcome import Failed
 from schemas.routing import PROFILES
 from schemas.settings import Settings
 from schemas.topics import Topic, full_name
@@ -38,6 +40,9 @@ from sources.kafka_admin import KafkaAdmin
 from sources.pulled import PulledSource
 from sources.watermark import Watermark
 
+if TYPE_CHECKING:
+    from dataflows.tracing import Tracer
+
 # what tasks import, less what starts threads when it is imported (magika, onnxruntime): forks must not inherit them
 PRELOAD = (
     "operators.media.audio",
@@ -46,7 +51,7 @@ PRELOAD = (
     "operators.stages.video_tasks",
 )
 # flows that run no task in a process of its own, and flows with the quick gate, which needs a model at once
-WITHOUT_TASKS = frozenset({"register", "publish"})
+WITHOUT_TASKS = frozenset({"register", "publish", "usage"})
 WITH_GATE = frozenset({"pipeline", "ingest"})
 TICK_S = 1.0
 
@@ -78,7 +83,10 @@ class Runtime:
     ) -> None:
         """`recovery` is the folder of the flow's recovery store, None for a run without one."""
         self.settings, self.name, self._recovery = settings, name, recovery
-        self._told, self._meter = on_event, Meter(settings.metrics_by_tenant)
+        self._listeners: list[Callable[[StatusChanged], None]] = [Meter(settings.metrics_by_tenant)]
+        self._listeners += [on_event] if on_event else []
+        self._tracer: Tracer | None = None
+        self.on_failed: Callable[[Failed[Any]], None] = lambda _failed: None
         self.folder = settings.process_folder(name)
         self.scratch = self.folder / "scratch"
         self.gate, self.store = Gate(settings.unfinished), objects_of(settings)
@@ -93,6 +101,10 @@ class Runtime:
             self.pools.start()
         self.loop.start()
         self.loop.call(self._tick)
+        if self.settings.otlp:
+            self._trace()
+        if self.settings.sentry_dsn.get_secret_value():
+            self._tell_failures()
         if self.name in WITH_GATE:
             self.loop.call(self._warm)
         self.services = self._services()
@@ -113,9 +125,20 @@ class Runtime:
         )  # fmt: skip
 
     def _on_event(self, event: StatusChanged) -> None:
-        self._meter(event)
-        if self._told:
-            self._told(event)
+        for listener in self._listeners:
+            listener(event)
+
+    def _trace(self) -> None:
+        from dataflows.tracing import Tracer
+
+        self._tracer = Tracer(self.settings.otlp, self.name, self.settings.process)
+        self._listeners.append(self._tracer)
+
+    def _tell_failures(self) -> None:
+        from dataflows import failures
+
+        failures.start(self.settings.sentry_dsn.get_secret_value(), self.name, self.settings.process)
+        self.on_failed = failures.tell
 
     def _tick(self) -> None:
         """Says, on the loop's thread, that it turns."""
@@ -130,6 +153,8 @@ class Runtime:
     def close(self) -> None:
         """Ends what still runs."""
         self.loop.close()
+        if self._tracer:
+            self._tracer.close()
         self.pools.close()
         self.sniffers.close()
 
@@ -171,6 +196,8 @@ class Runtime:
         return recovery.ready(self._recovery, self.settings.process, self.settings.processes, stores)
 
     def _unfinished(self) -> set[str]:
+        if self.name in CLUSTERED:
+            return set()  # what is in hand is of the epoch that is open: one ends only once all of it is in the tables
         return self.gate.holds().union(*(table.waiting() for table in self.tables.values()))
 
     def hold(self, read: Iterable[tuple[Message, str]]) -> None:
@@ -179,15 +206,26 @@ class Runtime:
             if mark := self._watermarks.get(place):
                 mark.hold([(message.offset, key) for message, key in held])
 
-    def table(self, name: str, schema: pa.Schema) -> DeltaSink:
+    def table(self, name: str, schema: pa.Schema, wanted: Callable[[pa.Table], pa.Table] | None = None) -> DeltaSink:
         """The sink of a table, which leaves out the rows of deleted assets: a snapshot may hold some too."""
         settings = self.settings
         sink = DeltaSink(
             table_uri(settings, name), schema, table_options(settings), patience_s=settings.patience,
-            wanted=lambda rows: self.loop.run(self.tombstones.living(rows)),
+            wanted=wanted or (lambda rows: self.loop.run(self.tombstones.living(rows))),
+            appended=partial(self._appended, name),
+            meanwhile=self.gate.pulse.beat if self.name in CLUSTERED else None,
         )  # fmt: skip
         self.tables[name] = sink
         return sink
+
+    def _appended(self, table: str, rows: pa.Table, seconds: float) -> None:
+        if self._tracer:
+            self._tracer.appended(table, rows["asset_id"].unique().to_pylist(), seconds)
+
+    def handed_on(self, topic: Topic, works: Sequence[Work]) -> None:
+        """Work is about to be written to a topic."""
+        if self._tracer:
+            self._tracer.handed_on(topic.name, (work.asset_id for work in works))
 
     def sink(self, topics: Sequence[Topic], encode: Callable[[list[Any]], Iterable[Record]]) -> KafkaSink:
         """A sink of items whose records go to these topics."""

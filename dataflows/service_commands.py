@@ -1,4 +1,4 @@
-"""The commands about services: Kafka's topics and offsets, and the Delta tables."""
+"""The commands about services: Kafka's topics and offsets, the Delta tables, and what the flow `usage` sums."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from dataflows.options import Flow, Json, Out, ended, refusing, settings_of
+from dataflows.options import Flow, Json, Out, Tenant, ended, refuse, refusing, settings_of
 from dataflows.output import Output
+from schemas.times import time_of
 
 topics_commands = typer.Typer(no_args_is_help=True, help="Kafka's topics.")
 offsets_commands = typer.Typer(no_args_is_help=True, help="How far flows have come in their topics.")
-tables_commands = typer.Typer(no_args_is_help=True, help="The Delta tables.")
 
 
 @topics_commands.command("apply")
@@ -47,9 +47,30 @@ def reset_offsets(
         Output(as_json).rows(topics.reset(settings_of(), flow, to), topics.MOVED)
 
 
-@tables_commands.command("maintain")
-def maintain_tables(out: Out = None, as_json: Json = False) -> None:
+def compact(out: Out = None, as_json: Json = False) -> None:
     """Joins the tables' small files, removes what is older than `vacuum_h`, and writes checkpoints; flows may run."""
     from dataflows import tables
 
     Output(as_json).rows(tables.maintain(settings_of(out=out)), tables.MAINTAINED)
+
+
+def usage(
+    asset: Annotated[str, typer.Argument(help="An asset id, or the name of its file; all assets without one.")] = "",
+    out: Out = None,
+    as_json: Json = False,
+    tenant: Tenant = None,
+    by: Annotated[str, typer.Option("--by", help="action, window or asset: what has a row of its own.")] = "action",
+    since: Annotated[str, typer.Option("--since", help="Only windows from then on: a time (ISO 8601).")] = "",
+) -> None:
+    """How often assets were used, and what credit they got, by the flow `usage`: of a tenant, or of one asset."""
+    from dataflows import usage_queries
+
+    settings = settings_of(out=out, tenant=tenant)
+    found = usage_queries.ids_of(settings, asset) if asset else None
+    if found is not None and len(found) != 1:
+        refuse(f"{'no asset' if not found else 'more than one asset'} is named {asset!r}; `status` lists them")
+    with refusing(ValueError):
+        since_ms = int(time_of(since).timestamp() * 1000) if since else 0
+        rows = usage_queries.totals(settings, by, found, since_ms)
+    Output(as_json).rows(rows, usage_queries.columns(by))
+    ended(bool(rows))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections import ChainMap
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import or_
 from typing import Any, TypeVar
@@ -24,11 +25,15 @@ from dataflows.connections import table_options, table_uri
 from schemas.arrow import arrow_schema
 from schemas.base import Model
 from schemas.settings import Settings
-from schemas.tables import TABLES
+from schemas.tables import TABLES, USAGE_TABLES
+from schemas.times import time_of
 from sinks.delta_table import PASSING, ROW_ID, WRITER, columns_of, compact
 
+ALL_TABLES = ChainMap(USAGE_TABLES, TABLES)
 MAINTAINED = ["table", "rows", "bytes", "files_before", "files", "vacuumed", "checkpoint"]
 _DISTURBED_S, _WAIT_S = 120.0, 0.2
+# a commit is this much later than its files at most; of what is still later, time travel sees the version before
+_COMMIT = timedelta(seconds=10)
 T = TypeVar("T")
 
 
@@ -44,9 +49,9 @@ def opened(settings: Settings, name: str, as_of: datetime | None = None) -> Delt
 
 
 def _go_back(table: DeltaTable, as_of: datetime) -> None:
-    """Loads the newest version that has no later rows: the store's own times are of whole seconds."""
+    """Loads the newest version that has no later rows: its commit, whose time the store knows, is later than they."""
     try:
-        table.load_as_version(as_of)
+        table.load_as_version(as_of + _COMMIT)
         while _changed(table) > as_of:
             table.load_as_version(table.version() - 1)
     except DeltaError as error:
@@ -65,8 +70,7 @@ def moment(settings: Settings, when: str) -> datetime:
     Raises ValueError for neither, and for a version that is not there.
     """
     if not when.isdigit():
-        time_ = datetime.fromisoformat(when)
-        return time_ if time_.tzinfo else time_.replace(tzinfo=UTC)
+        return time_of(when)
     table = opened(settings, "lineage")
     try:
         if table is None:
@@ -79,11 +83,11 @@ def moment(settings: Settings, when: str) -> datetime:
 
 def scan(settings: Settings, name: str, as_of: datetime | None = None) -> pl.LazyFrame:
     """A table's rows, with the model's default where a row is older than the column; none if there is no table."""
-    kinds = pl.DataFrame(arrow_schema(TABLES[name]).empty_table()).schema
+    kinds = pl.DataFrame(arrow_schema(ALL_TABLES[name]).empty_table()).schema
     table = opened(settings, name, as_of)
     if table is None:
         return pl.LazyFrame(schema=kinds)
-    known, defaults = columns_of(table), _defaults(TABLES[name])
+    known, defaults = columns_of(table), _defaults(ALL_TABLES[name])
     frame = pl.scan_delta(table).with_columns(pl.lit(None, kinds[c]).alias(c) for c in kinds if c not in known)
     return frame.with_columns(pl.col(c).fill_null(pl.lit(value, kinds[c])) for c, value in defaults.items())
 
@@ -100,9 +104,14 @@ def accepted_at(times: Collection[int]) -> pl.Expr:
     return reduce(or_, [(row_id >= f"{t:013d}") & (row_id < f"{t + 1:013d}") for t in times])
 
 
+def accepted_since(ms: int) -> pl.Expr:
+    """Rows of assets that were accepted then or later, in ms since 1970."""
+    return pl.col(ROW_ID) >= f"{ms:013d}"
+
+
 def maintain(settings: Settings) -> list[dict[str, Any]]:
     """Joins small files, removes what is older than the vacuum retention, writes checkpoints; safe beside writers."""
-    found = {name: opened(settings, name) for name in TABLES}
+    found = {name: opened(settings, name) for name in ALL_TABLES}
     return [{"table": name, **_maintain(table, settings.vacuum_h)} for name, table in found.items() if table]
 
 

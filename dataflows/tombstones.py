@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +22,7 @@ from schemas.ports import ObjectStore
 from schemas.structs import Received
 
 CODE = "deleted"
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 PREFIX = tombstone_key("", "").split("/", 1)[0]
 
 
@@ -70,8 +71,14 @@ class Tombstones:
         about = zip(columns["tenant"].to_pylist(), columns["asset_id"].to_pylist(), strict=True)
         if self.live:
             await asyncio.gather(*(self._ask(self.live, *each) for each in about if each[1] not in self.assets))
+        return self.spare(rows)
+
+    def spare(self, rows: Rows) -> Rows:
+        """The same of a table or batch, by the assets that are known; of one without assets, all rows."""
+        if "asset_id" not in rows.schema.names:
+            return rows
         gone = pc.is_in(rows["asset_id"], pa.array(self.assets, pa.string()))
-        if "code" in rows.column_names:
+        if "code" in rows.schema.names:
             gone = pc.and_(gone, pc.not_equal(rows["code"], CODE))
         return rows.filter(pc.invert(gone))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from schemas.settings import Settings
+from schemas.times import time_of
 from schemas.topics import READ_BY, TOPICS, Topic, full_name
 from sources.kafka_admin import KafkaAdmin
 
@@ -154,10 +154,10 @@ def _wanted(admin: KafkaAdmin, topic: Topic, to: str) -> dict[int, int]:
     if to == "latest":
         return admin.end_offsets(topic)
     try:
-        at = datetime.fromisoformat(to)
+        at = time_of(to)
     except ValueError as error:
         raise ValueError(f"{to!r} is neither earliest nor latest nor a time such as 2030-01-31T12:00Z") from error
-    return admin.offsets_since(topic, int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000))
+    return admin.offsets_since(topic, int(at.timestamp() * 1000))
 
 
 def topic_of(flow: str) -> Topic:

@@ -27,6 +27,12 @@ COLUMNS = {
     "events": ["type", "code", "data"],
 }
 
+USED_COLUMNS = {
+    "usage_events": ["row_id", "asset_id"],
+    "usage_assets": ["row_id", "asset_id"],
+    "usage_tenants": ["row_id"],
+}
+
 
 async def index(settings: Settings, kept: Kept) -> list[Problem]:
     """Each current manifest's moments are in a space and among the words, and no others."""
@@ -47,7 +53,9 @@ def tables(settings: Settings, kept: Kept) -> tuple[int, list[Problem]]:
     for name, check in checks.items():
         problems += check(found[name].to_dicts(), kept)
     problems += _receipts(settings, found["events"], kept)
-    return sum(rows.height for rows in found.values()), problems
+    used = {name: scan(settings, name).select(*columns).collect() for name, columns in USED_COLUMNS.items()}
+    problems += [p for name, rows in used.items() for p in (*doubled(name, rows), *buried(name, rows, kept))]
+    return sum(rows.height for rows in (*found.values(), *used.values())), problems
 
 
 def _rows(settings: Settings, name: str) -> pl.DataFrame:
@@ -63,11 +71,13 @@ def doubled(name: str, rows: pl.DataFrame) -> list[Problem]:
     return [problem("row_doubled", f"{name} {row_id}") for row_id in twice]
 
 
-def buried(name: str, rows: pl.DataFrame, kept: Kept) -> list[Problem]:
+def buried(name: str, rows: pl.DataFrame, kept: Kept) -> Iterator[Problem]:
     """Rows of deleted assets."""
+    if "asset_id" not in rows.columns:
+        return
     gone = rows.filter(pl.col("asset_id").is_in(list(kept.tombstones.assets)))
     assets = {row["asset_id"] for row in gone.to_dicts() if kept.tombstones.cover_row(row)}
-    return [problem("deletion_unfinished", a, f"table {name}") for a in sorted(assets)]
+    yield from (problem("deletion_unfinished", a, f"table {name}") for a in sorted(assets))
 
 
 def _assets(rows: list[dict[str, Any]], kept: Kept) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -24,7 +25,7 @@ from schemas.batches import encode_works
 from schemas.cloudevents import encode_row
 from schemas.errors import State
 from schemas.messages import Record
-from schemas.outcome import Codec, Outcome, model_codec
+from schemas.outcome import Codec, Failed, Outcome, model_codec
 from schemas.tables import TABLES
 from schemas.topics import Topic
 
@@ -66,7 +67,12 @@ def run_stage(runtime: Runtime, name: str, up: KeyedStream[Any]) -> StageOut:
 
 def send(runtime: Runtime, step_id: str, up: KeyedStream[Work], topic: Topic) -> None:
     """Hands work on to the next flow."""
-    op.output(step_id, up, runtime.sink([topic], lambda works: _batches(topic, works)))
+
+    def batches(works: list[Work]) -> list[Record]:
+        runtime.handed_on(topic, works)
+        return _batches(topic, works)
+
+    op.output(step_id, up, runtime.sink([topic], batches))
 
 
 def _batches(topic: Topic, works: list[Work]) -> list[Record]:
@@ -81,17 +87,27 @@ def _batches(topic: Topic, works: list[Work]) -> list[Record]:
 def conclude(flow: Dataflow, runtime: Runtime, intake: Intake, stages: list[StageOut]) -> None:
     """What becomes of everything: failures to the dead letters, rows to the tables, events to their topics."""
     failed = op.merge("failed", *(s.errs for s in stages))
-    endings = op.merge("endings", op.map_value("ending", failed, ending_of), intake.errs)
+    endings = op.merge("endings", op.map_value("ending", failed, partial(_ending, runtime)), intake.errs)
     lettered = run_stage(runtime, "dead_letter", endings)
     op.inspect("undeliverable", lettered.errs, _raise)
 
     events = op.merge("events", *(s.events for s in stages))
     rows = op.merge("rows", op.map_value("event_rows", events, status_row), *(s.rows for s in [*stages, lettered]))
+    tell(runtime, rows)
+
+
+def tell(runtime: Runtime, rows: KeyedStream[Row]) -> None:
+    """Rows to their tables, and the events among them to their topics."""
     for name, model in TABLES.items():
         op.output(f"{name}_table", _of_table(name, rows), runtime.table(name, arrow_schema(model)))
     if runtime.settings.events:
         told = op.filter("told", rows, lambda item: item[1][0] == "events")
         op.output("topics", told, runtime.sink(topics.BORDER, _events))
+
+
+def _ending(runtime: Runtime, failed: Failed[Any]) -> Ending:
+    runtime.on_failed(failed)
+    return ending_of(failed)
 
 
 def _raise(_step: str, item: Any) -> None:

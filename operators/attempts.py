@@ -187,4 +187,4 @@ class Runner:
 def _attempt(number: int, error: AssetError, exception: Exception) -> Attempt:
     lines = [] if error.outage else traceback.format_exception(exception)  # there may be hundreds of them
     text = "".join(lines)[-_TRACEBACK_CHARS:]
-    return Attempt(number=number, code=error.code, detail=error.detail, traceback=text)
+    return Attempt(number=number, code=error.code, detail=error.detail, step=error.step, traceback=text)

@@ -64,6 +64,8 @@ OPERATOR = Board(
                   "0 is well. /readyz of the process has the reason."),
             Graph("Unfinished messages", f"sum by (flow) ({_P}_source_lag_messages)", "{{flow}}", "short",
                   "What each flow has still to finish in its topic."),
+            Graph("Processes that are advised", f"max by (flow) (max_over_time({_P}_advised_processes[1h]))",
+                  "{{flow}}", "short", "The most of an hour: for `asset-pipeline rescale`."),
             Graph("Age of the oldest asset in hand", f"max by (flow) ({_P}_oldest_unfinished_seconds)", "{{flow}}",
                   "s", "A long video takes long; anything else that grows is stuck."),
         ),

@@ -158,10 +158,11 @@ class StepResult(Model):
 
 
 class StepRun(Model):
-    """A step of one job: its result, and whether it was found instead of computed."""
+    """A step of one job: its result, whether it was found instead of computed, and when it ended (ms since 1970)."""
 
     result: StepResult
     cached: bool = False
+    at_ms: int = 0
 
 
 class IngestRecord(Model):
@@ -171,6 +172,7 @@ class IngestRecord(Model):
     job_id: str
     event_id: str
     accepted_ms: int
+    traceparent: str = ""
     request: IngestRequest
 
 

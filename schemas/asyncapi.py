@@ -9,28 +9,29 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from schemas.asset import IngestRequest
 from schemas.cloudevents import JSON, MOST_BYTES, STRUCTURED
 from schemas.events import DeadLetterEvent, IngestEvent, NotificationEvent, PublicationEvent, StatusEvent
 from schemas.examples import BINARY, EXAMPLES
 from schemas.ids import NAMESPACE
 from schemas.messages import CONTENT_TYPE, Record
 from schemas.topics import OF_EVENT, Topic
+from schemas.usage import UsageEvent
 
-Event = type[IngestEvent | StatusEvent | PublicationEvent | NotificationEvent | DeadLetterEvent]
+Event = type[IngestEvent | UsageEvent | StatusEvent | PublicationEvent | NotificationEvent | DeadLetterEvent]
 Document = dict[str, Any]
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 BINDING = "0.5.0"
 # document name -> model
 EVENTS: Final[dict[str, Event]] = {
     "ingest-event": IngestEvent,
+    "usage-event": UsageEvent,
     "status-event": StatusEvent,
     "publication-event": PublicationEvent,
     "notification-event": NotificationEvent,
     "dead-letter-event": DeadLetterEvent,
 }
-RECEIVED: Final = frozenset({"ingest-event"})
+RECEIVED: Final = frozenset({"ingest-event", "usage-event"})
 _KEYS: Final = {
     "asset_id": f"The asset's id: UUIDv5 (RFC 9562) in the namespace {NAMESPACE} of the UTF-8 text `asset`, NUL, "
     "tenant, NUL, idempotency key. An asset's messages lie in one partition, in order.",
@@ -41,6 +42,10 @@ _ABOUT: Final = {
     "another event id is a duplicate. The source is an http(s) URL, or a file that was put into the object store "
     "before, under `objects/<tenant>/<first two digits of its SHA-256>/<SHA-256>`, and is named "
     f"`object:sha256:<SHA-256>/<file name>`. At most {MOST_BYTES} bytes; what cannot be read becomes a dead letter.",
+    "usage-event": "Deliveries may repeat, and come late and in any order: an event counts once by its tenant, source, "
+    "id and time, in the window of its time. `derived` names the asset that was made in `derived_asset_id`; credit "
+    "goes to the parents that an asset was submitted with. A price is of the whole quantity, in minor units. At most "
+    f"{MOST_BYTES} bytes; what cannot be read becomes a dead letter.",
     "status-event": "Deliveries may repeat, with the same id. Ingest answers under the ingest event's id as `job_id`: "
     "completed (accepted), duplicate, rejected or failed. What follows has the job's own id; the job has ended once a "
     "whole stage (its `step` is empty) has failed or was rejected, or the stage `publish` is completed.",
@@ -63,7 +68,8 @@ def asyncapi() -> Document:
         "channels": {channel_name(name): _channel(name) for name in EVENTS},
         "operations": {f"{_action(name)}-{channel_name(name)}": _operation(name) for name in EVENTS},
         "components": {
-            "messages": {name: _message(name) for name in EVENTS} | {"ingest-event-binary": _binary_message()},
+            "messages": {name: _message(name) for name in EVENTS}
+            | {f"{name}-binary": _binary_message(name) for name in EVENTS if name in RECEIVED},
             "schemas": _components(),
             "securitySchemes": {
                 "scram": {"type": "scramSha512", "description": "SASL/SCRAM-SHA-512 over TLS."},
@@ -133,9 +139,9 @@ def _message(name: str) -> Document:
     return _described(name, name, STRUCTURED, headers, payload, EXAMPLES[name])
 
 
-def _binary_message() -> Document:
+def _binary_message(name: str) -> Document:
     """The event's attributes as headers, its data as the value."""
-    schema = IngestEvent.model_json_schema()
+    schema = EVENTS[name].model_json_schema()
     headers = {
         f"ce_{attribute}": found
         for attribute, found in schema["properties"].items()
@@ -144,8 +150,8 @@ def _binary_message() -> Document:
     headers["ce_specversion"], headers["ce_type"] = {"const": "1.0"}, {"const": headers["ce_type"]["const"]}
     headers["ce_time"] = {"type": "string", "format": "date-time"}
     return _described(
-        "ingest-event", "ingest-event-binary", JSON, {CONTENT_TYPE: {"const": JSON}, **headers},
-        {"$ref": f"#/components/schemas/{IngestRequest.__name__}"}, BINARY,
+        name, f"{name}-binary", JSON, {CONTENT_TYPE: {"const": JSON}, **headers},
+        {"$ref": schema["properties"]["data"]["$ref"].replace("$defs", "components/schemas")}, BINARY[name],
     )  # fmt: skip
 
 
@@ -153,6 +159,8 @@ def _described(
     name: str, message: str, content_type: str, headers: Document, payload: Document, example: Record
 ) -> Document:
     required = ["id", "source", "specversion", "type"] if content_type == JSON else []
+    if required and EVENTS[name].model_fields["time"].is_required():
+        required.append("time")
     return {
         "name": message,
         "title": str(EVENTS[name].__doc__).strip().splitlines()[0],

@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 at the border: ingest events as Kafka messages are read, and what the pipeline tells is written.
+"""CloudEvents 1.0 at the border: producers' events as Kafka messages are read, and what the pipeline tells is written.
 
 Of the Kafka binding's two modes both are read: structured (the event as JSON) and binary (attributes in `ce_`
 headers, the data as JSON). Header values are UTF-8 as they are; only the HTTP binding percent-encodes them.
@@ -27,6 +27,7 @@ from schemas.events import (
 )
 from schemas.messages import CONTENT_TYPE, JSON, Headers, Message, Record, media_type, refused, refused_model
 from schemas.structs import Received, received
+from schemas.usage import UsageEvent, usage_row
 
 MOST_BYTES = 2**20
 SOURCE = "asset-pipeline"
@@ -48,19 +49,37 @@ class _Structured(msgspec.Struct, gc=False):
     type: str
     subject: str
     time: datetime | msgspec.UnsetType
+    traceparent: str | msgspec.UnsetType
     datacontenttype: str
     data: Told | msgspec.Raw
 
 
+class _Traced(msgspec.Struct, gc=False):
+    traceparent: str = ""
+
+
+_decode_traced = msgspec.json.Decoder(_Traced).decode
 # a model is its fields, as pydantic writes it
 _encode = msgspec.json.Encoder(enc_hook=vars).encode
 
 
 def decode_ingest(message: Message) -> Received:
     """The ingest event of a message in either mode. Raises ValueError, naming the field that is wrong."""
+    return decode_json(_event_of(message))
+
+
+def decode_usage(message: Message) -> dict[str, Any]:
+    """The row of `usage_events` of a message in either mode. Raises ValueError, naming the field that is wrong."""
+    raw = _event_of(message)
+    _check_size(raw)
+    return usage_row(raw)
+
+
+def _event_of(message: Message) -> bytes:
+    """The event's JSON in structured mode."""
     if message.value is None:
         raise ValueError("no value: a tombstone is no event")
-    return decode_json(_structured(message.headers, message.value))
+    return _structured(message.headers, message.value)
 
 
 def decode_json(raw: bytes) -> Received:
@@ -112,23 +131,25 @@ def encode(topic: str, data: Told) -> Record:
     kind = _TYPES[type(data)]
     letter = data.dead_letter_id if type(data) is DeadLetter else ""
     at_ms = data.at_ms if type(data) is StatusChanged else 0
-    event = _event(kind, letter or data.event_id, data.asset_id, at_ms, data)
+    trace = data.traceparent if isinstance(data, (StatusChanged, DeadLetter)) else ""
+    event = _event(kind, letter or data.event_id, data.asset_id, at_ms, data, trace)
     return Record(topic, letter or data.asset_id, event, _STRUCTURED)
 
 
 def encode_row(topic: str, row: Mapping[str, Any]) -> Record:
     """The same of a row of the table `events`, which has the data as JSON text."""
     event_id, asset_id, kind = row["event_id"], row["asset_id"], row["type"]
-    event = _event(kind, event_id, asset_id, row["at_ms"], msgspec.Raw(row["data"]))
+    data = row["data"]
+    event = _event(kind, event_id, asset_id, row["at_ms"], msgspec.Raw(data), _decode_traced(data).traceparent)
     return Record(topic, event_id if kind == DEAD_LETTER else asset_id, event, _STRUCTURED)
 
 
-def _event(kind: str, event_id: str, asset_id: str, at_ms: int, data: Told | msgspec.Raw) -> bytes:
+def _event(kind: str, event_id: str, asset_id: str, at_ms: int, data: Told | msgspec.Raw, trace: str) -> bytes:
     time = datetime.fromtimestamp(at_ms / 1000, UTC) if at_ms else msgspec.UNSET
-    return _encode(_Structured("1.0", event_id, SOURCE, kind, asset_id, time, JSON, data))
+    return _encode(_Structured("1.0", event_id, SOURCE, kind, asset_id, time, trace or msgspec.UNSET, JSON, data))
 
 
-def encode_ingest(topic: str, event: IngestEvent, binary: bool = False) -> Record:
+def encode_ingest(topic: str, event: IngestEvent | UsageEvent, binary: bool = False) -> Record:
     """A producer's event, keyed by the asset's id, in structured or binary mode. Empty attributes are left out."""
     key, attributes = event.data.asset_id, {name: value for name, value in event if value and name != "data"}
     if not binary:

@@ -30,7 +30,7 @@ _R, _F = State.REJECTED, State.FAILED
 
 CODES: dict[str, Code] = {
     # ingest: the submission itself is refused
-    "invalid_event": Code(_R, False, "The ingest event does not match its schema; correct it and submit again."),
+    "invalid_event": Code(_R, False, "The event does not match its schema; correct it and send it again."),
     "unreadable_message": Code(
         _F, False, "A message between two flows cannot be read; run the same version on both sides, then replay."
     ),
@@ -112,6 +112,7 @@ class AssetError(Exception):
             raise ValueError(f"unknown error code {code!r}")
         super().__init__(code, detail)
         self.code, self.detail = code, detail
+        self.step = ""  # the one that it happened in, where it is known
 
     @property
     def transient(self) -> bool:

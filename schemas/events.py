@@ -65,6 +65,7 @@ class StatusChanged(Model):
     result_id: str = ""
     accepted_ms: int = 0
     at_ms: int = 0
+    traceparent: str = ""
 
     @classmethod
     def of(cls, *, asset_id: str, job_id: str, stage: str, state: State, step: str = "", **rest: Any) -> StatusChanged:
@@ -133,11 +134,12 @@ class NotificationEvent(CloudEvent[Notification]):
 
 
 class Attempt(Model):
-    """One failed attempt."""
+    """One failed attempt, and the step or the steps that share the work that failed."""
 
     number: int
     code: str
     detail: str = ""
+    step: str = ""
     traceback: str = ""
 
 
@@ -145,7 +147,7 @@ class DeadLetter(Model):
     """An input that ended badly, kept so that it can be replayed; `input` is the ingest event's JSON.
 
     A message that could not be read is in `raw`, or where it is no text or over 256 KB in the object `raw_object`,
-    with its `key` and `headers`; `topic` is where it came from.
+    with its `key` and `headers`; `topic` is where it came from. `at_ms` is when it was kept, in ms since 1970.
     """
 
     dead_letter_id: str
@@ -166,6 +168,8 @@ class DeadLetter(Model):
     key: str = ""
     headers: dict[str, str] = {}
     accepted_ms: int = 0
+    at_ms: int = 0
+    traceparent: str = ""
 
 
 class DeadLetterEvent(CloudEvent[DeadLetter]):

@@ -1,4 +1,4 @@
-"""An example of every event, the same every time: of one submission, and of both ways in which it may end."""
+"""An example of every event, the same every time: of one submission, both ways in which it may end, and a use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from schemas.events import (
     StatusChanged,
 )
 from schemas.messages import Record
-from schemas.topics import DEAD_LETTERS, INGEST, NOTIFICATIONS, PUBLICATIONS, STATUS
+from schemas.topics import DEAD_LETTERS, INGEST, NOTIFICATIONS, PUBLICATIONS, STATUS, USAGE
+from schemas.usage import Price, Usage, UsageEvent
 
 _TIME: Final = datetime(2030, 1, 31, 12, tzinfo=UTC)
 _MS: Final = int(_TIME.timestamp() * 1000)
@@ -79,12 +80,26 @@ _TOLD: Final = Notification(
     message=_FAILED.sentence,
 )
 
+_USED: Final = UsageEvent(
+    id="shop/invoices/815/1",
+    source="https://shop.acme.example",
+    subject=_REQUEST.asset_id,
+    time=_TIME,
+    data=Usage(
+        tenant="acme", asset_id=_REQUEST.asset_id, action="sold", quantity=2, price=Price(amount=1998, currency="EUR")
+    ),
+)
+
 # as messages of Kafka, by the name of the event's document
 EXAMPLES: Final[dict[str, Record]] = {
     "ingest-event": encode_ingest(INGEST.name, _EVENT),
+    "usage-event": encode_ingest(USAGE.name, _USED),
     "status-event": encode(STATUS.name, _STATUS),
     "publication-event": encode(PUBLICATIONS.name, _PUBLISHED),
     "notification-event": encode(NOTIFICATIONS.name, _TOLD),
     "dead-letter-event": encode(DEAD_LETTERS.name, _LETTER),
 }
-BINARY: Final = encode_ingest(INGEST.name, _EVENT, binary=True)
+BINARY: Final = {
+    "ingest-event": encode_ingest(INGEST.name, _EVENT, binary=True),
+    "usage-event": encode_ingest(USAGE.name, _USED, binary=True),
+}

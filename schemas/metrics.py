@@ -73,6 +73,14 @@ TABLE_FILES = _gauge("table_small_files", "Files of a table that wait to be join
 INDEX_TENANTS = _gauge("index_active_tenants", "Tenants of the index's collections that this process keeps active.")
 SINK_RETRIES = _counter("sink_retries", "Writes of a sink that failed and are made again.", "sink")
 
+# use
+USAGE_EVENTS = _counter("usage_events", "Events of use that were read, repeated ones too.", "action", "tenant")
+USAGE_LATE = _counter("usage_late_events", "Events of use that came after their window was closed.")
+USAGE_WINDOWS = _counter("usage_windows", "Windows computed: once closed, for late events, or at a start.", "why")
+USAGE_SECONDS = _histogram("usage_compute_seconds", "How long it took to compute windows that were due together.")
+USAGE_QUANTITY = _counter("usage_quantity", "Use in computed windows, each event once.", "action", "tenant")
+USAGE_CREDIT = _counter("usage_credit", "Credit of use to ancestors in computed windows.", "action", "tenant")
+
 
 class Reading(NamedTuple):
     """A gauge that is read when somebody asks: its name without the prefix, what it says, and its labels."""
@@ -100,6 +108,9 @@ LANE_WAITING = Reading("lane_waiting", "Tasks that wait for a process.", ("lane"
 LANE_OLDEST = Reading("lane_oldest_seconds", "How long the oldest of them has waited.", ("lane",))
 SOURCE_LAG = Reading("source_lag_messages", "Messages that the flow has not finished.", ("topic", "partition"))
 SOURCE_CONNECTED = Reading("source_connected", "1 if the partition's leader answers.", ("topic", "partition"))
+ADVISED = Reading(
+    "advised_processes", "Processes that the flow needs to finish what it has in time, as this one sees it."
+)
 TABLE_ROWS = Reading("table_waiting_rows", "Rows that are not in their table yet.", ("table",))
 STORE_BYTES = Reading("recovery_store_bytes", "The size of the recovery store.")
 READY = Reading("ready", "1 if a check of readiness passes.", ("check",))

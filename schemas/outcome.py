@@ -54,6 +54,7 @@ class Subject(NamedTuple):
     tenant: str
     generation: int = 0
     accepted_ms: int = 0
+    traceparent: str = ""
 
 
 class Codec(NamedTuple, Generic[T]):

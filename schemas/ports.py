@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from schemas.asset import ObjectKind, Ref
 from schemas.base import Model
 from schemas.events import Publication
 
 
+class Stored(NamedTuple):
+    """Where an object's bytes lie; `at_ms` is when they were stored, or of the trash, when they were put there."""
+
+    tenant: str
+    sha256: str
+    bytes: int
+    at_ms: int
+    key: str
+
+
 class ObjectStore(Protocol):
     """Objects by content digest within a tenant, and small records that the first writer wins.
 
     An object's kind decides its storage class and lifecycle, where the store has such; the first writer's stands.
+    What reads an object (`local`, `read`, `size`) takes it back out of the trash; `exists` does not look there.
     """
 
     async def add_file(self, tenant: str, path: Path, media_type: str, kind: ObjectKind = ObjectKind.RENDITION) -> Ref:
@@ -55,7 +66,22 @@ class ObjectStore(Protocol):
         """Moves an object to the archive's storage class; it is read as before. Raises object_missing."""
 
     async def remove(self, tenant: str, sha256: str) -> None:
-        """Removes an object; one that is not there is no error."""
+        """Removes an object, from the trash too; one that is not there is no error."""
+
+    async def stored(self) -> list[Stored]:
+        """The objects of all tenants, as they are listed."""
+
+    async def trashed(self, tenant: str = "", sha256: str = "") -> list[Stored]:
+        """What lies in the trash, oldest first: all of it, a tenant's, or one object's."""
+
+    async def discard(self, tenant: str, sha256: str, at_ms: int) -> None:
+        """Moves an object to the trash, under a key of its own; one that is not there is no error."""
+
+    async def put_back(self, tenant: str, sha256: str) -> bool:
+        """Whether the object is there, copied out of the trash if it was only in there."""
+
+    async def purge(self, trashed: Stored) -> None:
+        """Removes this copy in the trash, for good; one that is not there is no error."""
 
     def url(self, tenant: str, sha256: str) -> str:
         """The object's stable URL."""

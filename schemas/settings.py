@@ -54,8 +54,17 @@ class Settings(BaseSettings):
     partitions: int = Field(default=12, ge=1)
     replication: int = Field(default=1, ge=1)
     retention_h: int = Field(default=168, ge=1)
-    # how far the tables' time travel reaches back, once `tables maintain` has removed what is older
+    # how far the tables' time travel reaches back, once `compact` has removed what is older
     vacuum_h: int = Field(default=168, ge=24)
+    # windows of event time in which use is summed; events that come later than the lateness are added afterwards,
+    # gathered for as long as the refresh
+    usage_window_s: int = Field(default=3600, ge=1)
+    usage_lateness_s: float = Field(default=300.0, ge=0)
+    usage_refresh_s: float = Field(default=10.0, gt=0)
+    # what an asset's parents get together of a use of it, as a share
+    usage_credit_share: float = Field(default=0.5, ge=0, lt=1)
+    # how soon what waits for a flow is to be finished; the metric `advised_processes` goes by it
+    finish_within_s: float = Field(default=900.0, gt=0)
     # which of a flow's processes this is; each reads the partitions p with p % processes == process
     process: int = Field(default=0, ge=0)
     processes: int = Field(default=1, ge=1)
@@ -78,6 +87,10 @@ class Settings(BaseSettings):
     # host:port of `/startupz`, `/livez`, `/readyz` and `/metrics`; nothing is served without one
     http: str = Field(default="", pattern=r"^(.*:\d{1,5})?$")
     metrics_by_tenant: bool = False
+    # the base URL of an OpenTelemetry collector (OTLP over HTTP) that traces are sent to; none are made without one
+    otlp: str = Field(default="", pattern=r"^(https?://.+)?$")
+    # where failures are told; nothing is sent without one
+    sentry_dsn: SecretStr = SecretStr("")
     url_allowed_networks: tuple[str, ...] = ()
     url_total_s: float = 3600.0
 

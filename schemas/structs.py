@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cache
+from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
@@ -45,8 +46,10 @@ def _field(name: str, field: FieldInfo) -> tuple[str, Any] | tuple[str, Any, Any
 
 def _type(annotation: Any) -> Any:
     origin, args = get_origin(annotation), get_args(annotation)
-    if annotation == AwareDatetime | None:
+    if annotation in (AwareDatetime, AwareDatetime | None):
         return msgspec.Raw
+    if origin is UnionType and args[1:] == (NoneType,):
+        return _type(args[0]) | None
     if annotation in (str, int, bool) or origin is Literal:
         return annotation
     if origin is tuple and args[1:] == (...,):
@@ -88,6 +91,7 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     accepted_ms: int
     pipeline: str
     replay_of: str
+    traceparent: str
     raw: bytes
 
     def event(self) -> IngestEvent:
@@ -118,4 +122,14 @@ def received(raw: bytes) -> Received:
         time = event.time
     data, accepted_ms = event.data, int(time.timestamp() * 1000) if time else 0
     asset = ids.asset_id(data.tenant, data.idempotency_key)
-    return Received(event.id, asset, data.tenant, data.generation, accepted_ms, data.pipeline, data.replay_of, raw)
+    return Received(
+        event.id,
+        asset,
+        data.tenant,
+        data.generation,
+        accepted_ms,
+        data.pipeline,
+        data.replay_of,
+        event.traceparent,
+        raw,
+    )

@@ -118,10 +118,75 @@ class EventRow(Model):
     data: str
 
 
+class UsageEventRow(Model):
+    """Table `usage_events`: every event of use once. `amount` is in minor units of `currency` (ISO 4217, "" for none).
+
+    Its `row_id` begins with the event's time, `at_ms` since 1970.
+    """
+
+    row_id: str
+    event_id: str
+    source: str
+    tenant: str
+    asset_id: str
+    action: str
+    quantity: int
+    amount: int
+    currency: str
+    derived_asset_id: str
+    at_ms: int
+
+
+class UsageAssetRow(Model):
+    """Table `usage_assets`: what became of an asset in a window of event time, by action and currency.
+
+    The window begins at `window_start_ms` since 1970 and lasts `window_s`. `events`, `quantity` and `amount` are of
+    its own uses; `credit` (of quantity) and `credit_amount` (of amount) are its shares in uses of assets made from it
+    (schemas.credit). Its `row_id` begins with the window's start.
+    """
+
+    row_id: str
+    window_start_ms: int
+    window_s: int
+    tenant: str
+    asset_id: str
+    action: str
+    currency: str
+    events: int
+    quantity: int
+    amount: int
+    credit: float
+    credit_amount: float
+
+
+class UsageTenantRow(Model):
+    """Table `usage_tenants`: the same of all of a tenant's assets; `assets` is how many were used."""
+
+    row_id: str
+    window_start_ms: int
+    window_s: int
+    tenant: str
+    action: str
+    currency: str
+    assets: int
+    events: int
+    quantity: int
+    amount: int
+    credit: float
+    credit_amount: float
+
+
+# what the stages write
 TABLES: dict[str, type[Model]] = {
     "assets": AssetRow,
     "variants": VariantRow,
     "lineage": LineageRow,
     "steps": StepRow,
     "events": EventRow,
+}
+# what the flow `usage` writes
+USAGE_TABLES: dict[str, type[Model]] = {
+    "usage_events": UsageEventRow,
+    "usage_assets": UsageAssetRow,
+    "usage_tenants": UsageTenantRow,
 }

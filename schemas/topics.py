@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from schemas import events
+from schemas import events, usage
 from schemas.settings import Settings
 
 _MIB = 2**20
@@ -46,8 +46,12 @@ DERIVED: Final = Topic("assets.derived", "asset_id", "Work from derive to enrich
 ENRICHED: Final = Topic("assets.enriched", "asset_id", "Work from enrich to register, in batches.")
 REGISTERED: Final = Topic("assets.registered", "asset_id", "Work from register to publish, in batches.")
 
+USAGE: Final = Topic("assets.usage", "asset_id", "What becomes of assets in use, as those who use them tell it.")
+
 BORDER: Final = (STATUS, PUBLICATIONS, NOTIFICATIONS, DEAD_LETTERS)
-TOPICS: Final = (INGEST, *BORDER, VALIDATED, DERIVED, ENRICHED, REGISTERED)
+TOPICS: Final = (INGEST, *BORDER, VALIDATED, DERIVED, ENRICHED, REGISTERED, USAGE)
+# what producers send
+PRODUCED: Final = (INGEST, USAGE)
 
 # where an event of this type is told
 OF_EVENT: Final = {
@@ -56,6 +60,7 @@ OF_EVENT: Final = {
     events.PUBLICATION: PUBLICATIONS,
     events.NOTIFICATION: NOTIFICATIONS,
     events.DEAD_LETTER: DEAD_LETTERS,
+    usage.USAGE: USAGE,
 }
 # what a flow reads
 READ_BY: Final = {
@@ -65,6 +70,7 @@ READ_BY: Final = {
     "enrich": DERIVED,
     "register": ENRICHED,
     "publish": REGISTERED,
+    "usage": USAGE,
 }
 
 

@@ -2,7 +2,7 @@
 # Kafka, S3, Weaviate and Toxiproxy on loopback: as containers where an engine runs, otherwise as processes.
 #   services.sh up|down|status [SERVER…]   starts, ends or lists all of them or some
 #   services.sh during COMMAND…            runs a command with all of them up, and ends those that it started
-#   services.sh fetch [SERVER…]            gets their programs, so that `up` need not
+#   services.sh fetch [SERVER…]            gets their programs, so that `up` need not, and kustomize for tests
 # SERVICES_STATE is the folder of programs, data, logs and pids (.services); PORT_OFFSET is added to every port.
 set -euo pipefail
 
@@ -12,6 +12,8 @@ state=$(mkdir -p "$state" && cd "$state" && pwd -P)
 mkdir -p "$state"/{bin,log,pid,data}
 
 ALL=(kafka s3 weaviate toxiproxy)
+TOOLS=(kustomize)
+KUSTOMIZE_VERSION=v5.8.0
 S3_VERSION=v1.8.0 WEAVIATE_VERSION=v1.39.0 TOXIPROXY_VERSION=v2.12.0
 KAFKA=(-cp "$state/kafka/*")
 BUCKETS=(assets tables)
@@ -54,6 +56,7 @@ fetch() {
     s3) fetch_go "versitygw@$S3_VERSION" github.com/versity/versitygw/cmd/versitygw ;;
     weaviate) fetch_go "weaviate@$WEAVIATE_VERSION" github.com/weaviate/weaviate/cmd/weaviate-server ;;
     toxiproxy) fetch_go "toxiproxy@$TOXIPROXY_VERSION" github.com/Shopify/toxiproxy/v2/cmd/server ;;
+    kustomize) fetch_go "kustomize@$KUSTOMIZE_VERSION" sigs.k8s.io/kustomize/kustomize/v5 ;;
   esac
 }
 
@@ -95,8 +98,9 @@ fetch_go() { # PROGRAM@VERSION PACKAGE: the folder in between keeps half a build
   [ -x "$state/bin/$1" ] && return
   need go "${1%@*}"
   echo "services: building $1"
+  rm -rf "$state/bin/new"
   GOBIN=$state/bin/new go install "$2@${1#*@}"
-  mv "$state/bin/new/${2##*/}" "$state/bin/$1"
+  mv "$state/bin/new/"* "$state/bin/$1"
 }
 
 kafka_properties() {
@@ -234,8 +238,12 @@ fetch_all() { for server; do fetch "$server"; done; }
 command=${1:-}
 shift || true
 servers=("$@")
-if [ $# = 0 ] || [ "$command" = during ]; then servers=("${ALL[@]}"); fi
-for server in "${servers[@]}"; do [ "$(ports "$server")" ] || die "no server is called '$server': ${ALL[*]}"; done
+known=("${ALL[@]}")
+if [ "$command" = fetch ]; then known=("${TOOLS[@]}" "${ALL[@]}"); fi
+if [ $# = 0 ] || [ "$command" = during ]; then servers=("${known[@]}"); fi
+for server in "${servers[@]}"; do
+  [[ " ${known[*]} " == *" $server "* ]] || die "no server is called '$server': ${ALL[*]}"
+done
 if engine; then engine=docker; else engine=; fi
 case $command in
   up) locked up "${servers[@]}" ;;

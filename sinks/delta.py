@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +14,20 @@ import pyarrow as pa
 import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from sinks.delta_table import ROW_ID, Appender, RecentIds, open_table
+from sinks.delta_table import ROW_ID, Appender, RecentIds, open_table, soon
 
 Row = dict[str, Any]
 _ASSET_ID = "asset_id"
 _CLOSING_S = 10.0
+_SLICE_S = 0.5
 _log = structlog.get_logger()
+
+
+def waited(work: Future[None], meanwhile: Callable[[], None]) -> None:
+    """Returns once the work is done, and calls `meanwhile` until then. Raises what the work raises."""
+    while not wait([work], _SLICE_S).done:
+        meanwhile()
+    work.result()
 
 
 class _DeltaPartition(StatefulSinkPartition[Row, bytes]):
@@ -43,20 +52,27 @@ class _DeltaPartition(StatefulSinkPartition[Row, bytes]):
     def write_batch(self, values: list[Row]) -> None:
         with self._guarded(), self._lock:
             self._check()
-            self._rows += [row for row in values if self._is_new(row[ROW_ID])]
+            ahead = soon()
+            self._rows += [row for row in values if self._is_new(row[ROW_ID], ahead)]
 
-    def _is_new(self, row_id: str) -> bool:
+    def _is_new(self, row_id: str, ahead: str) -> bool:
+        """A row of the future may have been written by a process that is no more, and be about to come through."""
         if not self._recent.add(row_id) or row_id in self._waiting:
             return False
         self._waiting.add(row_id)
-        if self._recent.doubtful(row_id):
+        if self._recent.doubtful(row_id) or row_id > ahead:
             self._doubtful.add(row_id)
         return True
 
     def snapshot(self) -> bytes:
         with self._guarded():
             self._check()
-            return _to_ipc(self._start(), self._sink.schema)
+            waiting = self._start()
+            if self._sink.meanwhile and self._appending:
+                waited(self._appending, self._sink.meanwhile)
+                self._check()
+                waiting = []
+            return _to_ipc(waiting, self._sink.schema)
 
     def waiting(self) -> set[str]:
         """The assets of rows that are not yet known to be in the table."""
@@ -85,7 +101,7 @@ class _DeltaPartition(StatefulSinkPartition[Row, bytes]):
             handed = list(self._handed)
         if not handed or self._error:
             return
-        rows = pa.concat_tables(handed)
+        rows, started = pa.concat_tables(handed), time.monotonic()
         row_ids = rows[ROW_ID].to_pylist()
         try:
             self._appender.append(rows, self._doubtful.intersection(row_ids))
@@ -97,6 +113,7 @@ class _DeltaPartition(StatefulSinkPartition[Row, bytes]):
             del self._handed[: len(handed)]
             self._waiting.difference_update(row_ids)
             self._doubtful.difference_update(row_ids)
+        self._sink.appended(rows, time.monotonic() - started)
 
     def _check(self) -> None:
         if self._error:
@@ -132,11 +149,13 @@ class DeltaSink(FixedPartitionedSink[Row, bytes]):
 
     While the table cannot be reached rows wait in memory and in the snapshot, for `patience_s` seconds; then, or when
     an append fails for another reason, the flow ends, and its next run appends them. A flow that ends meanwhile gives
-    up after ten seconds.
+    up after ten seconds. With `meanwhile`, which is called again and again until then, an epoch ends only once its rows
+    are in the table: so that nothing depends on the snapshot.
 
     Items are (key, row). `remembered` bounds the ids in memory (twice that many); older ids, and those of assets that
     were accepted before the process started, are looked up in the table, whose file statistics on `row_id`, the first
-    column, find them. Of rows about to be appended only those are that `wanted` returns, on the table's own thread.
+    column, find them. On the table's own thread, of rows about to be appended only those are that `wanted` returns,
+    and `appended` hears of them afterwards, with the seconds that it took.
     """
 
     uri: str
@@ -146,6 +165,8 @@ class DeltaSink(FixedPartitionedSink[Row, bytes]):
     compact_every: int = 50
     patience_s: float = 0.0
     wanted: Callable[[pa.Table], pa.Table] = lambda rows: rows
+    appended: Callable[[pa.Table, float], None] = lambda _rows, _seconds: None
+    meanwhile: Callable[[], None] | None = None
     parts: tuple[str, ...] = field(default=("rows",), init=False)
 
     def __post_init__(self) -> None:

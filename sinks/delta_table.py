@@ -10,11 +10,13 @@ none is in any order, and a deleted asset's values must not stay there.
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import time
 from collections.abc import Callable, Collection
 from collections.abc import Set as AbstractSet
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
+from typing import TypeVar
 from uuid import uuid4
 
 import polars as pl
@@ -31,6 +33,7 @@ from schemas.errors import AssetError
 ROW_ID = "row_id"
 WRITER = WriterProperties(compression="ZSTD", max_row_group_size=50_000)
 FILE_BYTES = 32 * 2**20
+COMPACT_EVERY = 50
 CONFIGURATION = {"delta.dataSkippingNumIndexedCols": "1", "delta.checkpointInterval": "50"}
 # Only the very next version will do. By itself the library would take another one after a conflict, also where the
 # commit that it met is its own, whose answer was lost.
@@ -43,6 +46,7 @@ _CLOCKS_MS = 10_000
 _GAP_MS, _MOST_SPANS = 3_600_000, 8
 _ERROR = 500
 _log = structlog.get_logger()
+T = TypeVar("T")
 
 
 def open_table(uri: str, schema: pa.Schema, options: dict[str, str] | None = None) -> DeltaTable:
@@ -94,6 +98,11 @@ def compact(table: DeltaTable, file_bytes: int = FILE_BYTES) -> None:
         table.optimize.compact(target_size=file_bytes, max_concurrent_tasks=1, writer_properties=WRITER)
 
 
+def soon() -> str:
+    """A row id above all of this moment, by the clock of any process."""
+    return f"{time.time_ns() // 1_000_000 + _CLOCKS_MS:013d}"
+
+
 class RecentIds:
     """The newest row ids, in two generations of at most `size` each.
 
@@ -128,6 +137,54 @@ def spans(row_ids: Collection[str]) -> list[tuple[str, str]]:
     return [(ids[a], ids[b - 1]) for a, b in pairwise([*starts, len(ids)])]
 
 
+def patiently(work: Callable[[], T], name: str, patience_s: float, ends: Callable[[], float] = lambda: math.inf) -> T:
+    """What the work on a table returns, tried again while the table cannot be reached, for `patience_s` seconds.
+
+    At the time `ends` at the latest; while other writers are faster for a minute at least.
+    """
+    started, wait_s = time.monotonic(), _FIRST_WAIT_S
+    while True:
+        try:
+            return work()
+        except CommitFailedError:
+            if time.monotonic() > started + max(patience_s, _CONFLICTS_S):
+                raise
+            time.sleep(random.uniform(0, _FIRST_WAIT_S))
+        except SchemaMismatchError:
+            raise
+        except PASSING as error:
+            if time.monotonic() + wait_s > min(started + patience_s, ends()):
+                raise
+            _log.warning("delta_append_waits", table=name, error=repr(error)[:_ERROR])
+            metrics.SINK_RETRIES.labels(name).inc()
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LAST_WAIT_S)
+
+
+def replace(table: DeltaTable, rows: pa.Table, predicate: str) -> None:
+    """Puts the rows in the place of all that the predicate (SQL) names, as the next version of the table in hand.
+
+    Raises CommitFailedError where another writer was faster.
+    """
+    write_deltalake(
+        table, rows, mode="overwrite", predicate=predicate, writer_properties=WRITER, commit_properties=_NEXT_VERSION
+    )
+    keep_small(table)
+
+
+def keep_small(table: DeltaTable, every: int = COMPACT_EVERY) -> None:
+    """Joins the table's small files, where its version in hand is one of every so many.
+
+    A version is one writer's alone, so it is one process that compacts; if it fails, the next one does.
+    """
+    if table.version() % every:
+        return
+    try:
+        compact(table)
+    except PASSING as error:
+        _log.warning("delta_compaction_failed", table=table.table_uri, error=repr(error)[:_ERROR])
+
+
 class Appender:
     """Appends rows to one table, on the one thread that calls it; it keeps the table's handle.
 
@@ -141,16 +198,16 @@ class Appender:
         self,
         table: DeltaTable,
         patience_s: float = 0.0,
-        compact_every: int = 50,
+        compact_every: int = COMPACT_EVERY,
         wanted: Callable[[pa.Table], pa.Table] = lambda rows: rows,
     ) -> None:
         self._table, self._patience_s, self._compact_every, self._wanted = table, patience_s, compact_every, wanted
-        self._ends = float("inf")
+        self._ends = math.inf
         self.name = table.table_uri.rstrip("/").rpartition("/")[2]
 
     def floor(self) -> str:
         """A row id above all that another process may have written, or may be about to, of the assets of this one."""
-        return max(self._newest_id(), f"{time.time_ns() // 1_000_000 + _CLOCKS_MS:013d}")
+        return max(self._newest_id(), soon())
 
     def _newest_id(self) -> str:
         """At or above the greatest row id in the table, from the files' statistics."""
@@ -163,24 +220,9 @@ class Appender:
 
     def append(self, rows: pa.Table, doubtful: AbstractSet[str]) -> None:
         """Appends the rows, less those of the doubtful ones that the table has."""
-        started, wait_s = time.monotonic(), _FIRST_WAIT_S
-        while True:
-            try:
-                return self._append(rows, doubtful)
-            except CommitFailedError:
-                if time.monotonic() > started + max(self._patience_s, _CONFLICTS_S):
-                    raise
-                time.sleep(random.uniform(0, _FIRST_WAIT_S))
-            except SchemaMismatchError:
-                raise
-            except PASSING as error:
-                if time.monotonic() + wait_s > min(started + self._patience_s, self._ends):
-                    raise
-                _log.warning("delta_append_waits", table=self._table.table_uri, error=repr(error)[:_ERROR])
-                metrics.SINK_RETRIES.labels(self.name).inc()
-                time.sleep(wait_s)
-                wait_s = min(2 * wait_s, _LAST_WAIT_S)
-            doubtful = set(rows[ROW_ID].to_pylist())
+        every = set(rows[ROW_ID].to_pylist())
+        tries = chain([doubtful], repeat(every))
+        patiently(lambda: self._append(rows, next(tries)), self.name, self._patience_s, lambda: self._ends)
 
     def end(self, within_s: float) -> None:
         """From now on no append waits longer than this for a table that cannot be reached."""
@@ -193,7 +235,7 @@ class Appender:
             rows = rows.filter(pc.invert(pc.is_in(rows[ROW_ID], pa.array(known))))
         if rows.num_rows:
             self._write(rows)
-            self._keep_small()
+            keep_small(self._table, self._compact_every)
             metrics.TABLE_FILES.labels(self.name).set(small_files(self._table))
 
     def known(self, row_ids: AbstractSet[str]) -> list[str]:
@@ -212,15 +254,6 @@ class Appender:
             self._table, rows, mode="append", schema_mode="merge" if narrow else None, writer_properties=WRITER,
             commit_properties=_NEXT_VERSION,
         )  # fmt: skip
-
-    def _keep_small(self) -> None:
-        """A version is one writer's alone, so it is one process that compacts; if it fails, the next one does."""
-        if self._table.version() % self._compact_every:
-            return
-        try:
-            compact(self._table)
-        except PASSING as error:
-            _log.warning("delta_compaction_failed", table=self._table.table_uri, error=repr(error)[:_ERROR])
 
     def files(self) -> int:
         """How many files the table has."""

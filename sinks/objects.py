@@ -26,6 +26,7 @@ from obstore.store import LocalStore, from_url
 
 from schemas.asset import ObjectKind, Ref
 from schemas.errors import AssetError
+from schemas.ports import Stored
 from sinks.blocks import BLOCK, Seen, coalesced, file_blocks
 from sinks.records import OBJECTS, TEMPORARY, Records, object_key, store_errors
 
@@ -129,7 +130,7 @@ class Objects(Records):
                 await asyncio.to_thread(file.write, chunk)
 
     async def _there(self, tenant: str, sha256: str) -> str:
-        if not await self.exists(tenant, sha256):
+        if not await self.exists(tenant, sha256) and not await self.put_back(tenant, sha256):
             raise AssetError("object_missing", sha256)
         return object_key(tenant, sha256)
 
@@ -141,10 +142,25 @@ class Objects(Records):
                 await asyncio.to_thread(_archive_file, self._root, key)
 
     async def remove(self, tenant: str, sha256: str) -> None:
-        """Removes an object; one that is not there is no error."""
+        """Removes an object, from the trash too; one that is not there is no error."""
         await super().remove(tenant, sha256)
         if self._root:
             await self._drop(_archive_key(object_key(tenant, sha256)))
+
+    async def stored(self) -> list[Stored]:
+        """The objects of all tenants; and archived files that a kill has left without their link, as such."""
+        found = await super().stored()
+        if not self._root:
+            return found
+        linked = {_archive_key(each.key) for each in found}
+        left = await self._below(ARCHIVE)
+        return found + [each for each in left if each.key not in linked]
+
+    async def _move(self, key: str, to: str) -> None:
+        if self._root:
+            with store_errors("move"):
+                return await asyncio.to_thread(_move_file, self._root, key, to)
+        await super()._move(key, to)
 
     async def signed_url(self, tenant: str, sha256: str, seconds: int) -> str:
         """The stable URL: whoever reaches the folder needs no signature."""
@@ -185,6 +201,19 @@ def _archive_file(root: Path, key: str) -> None:
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(os.path.relpath(archived, path.parent))
     link.replace(path)
+
+
+def _move_file(root: Path, key: str, to: str) -> None:
+    """An archived file goes with its link, and without one too; in the trash it is a file like any other."""
+    paths = [path for path in (root / key, root / _archive_key(key)) if path.exists()]
+    if not paths:
+        return
+    target = root / to
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        target.hardlink_to(paths[0].resolve())
+        for path in paths:
+            path.unlink(missing_ok=True)
 
 
 def _left_parts(root: Path, before: float) -> list[Path]:

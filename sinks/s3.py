@@ -166,13 +166,17 @@ class S3Objects(Records):
         """
         path = scratch / f"{sha256}.{uuid4().hex[:8]}"
         try:
-            await self._download(object_key(tenant, sha256), sha256, path)
+            await self._download(tenant, sha256, path)
             yield path
         finally:
             path.unlink(missing_ok=True)
 
-    async def _download(self, key: str, sha256: str, path: Path) -> None:
-        seen, size = Seen(None), (await self._head(key))["ContentLength"]
+    async def _download(self, tenant: str, sha256: str, path: Path) -> None:
+        key = object_key(tenant, sha256)
+        about = await self._head(key) or (await self.put_back(tenant, sha256) and await self._head(key))
+        if not about:
+            raise AssetError("object_missing", sha256)
+        seen, size = Seen(None), about["ContentLength"]
         try:
             with path.open("wb") as file:
                 async for block in seen.passing(in_order(self._ranges(key, size), RANGES_AT_ONCE)):
@@ -188,23 +192,35 @@ class S3Objects(Records):
         for start in range(0, size, PART):
             yield self._bucket.read(key, start, min(start + PART, size))
 
-    async def _head(self, key: str) -> dict[str, Any]:
-        try:
+    async def _head(self, key: str) -> dict[str, Any] | None:
+        with suppress(NotThere):
             return await self._bucket.call("head_object", key)
-        except NotThere:
-            raise AssetError("object_missing", key.rpartition("/")[2]) from None
+        return None
 
     async def archive(self, tenant: str, sha256: str) -> None:
         """Moves an object to the archive's storage class; it is read as before. Raises object_missing."""
         key, wanted = object_key(tenant, sha256), self._policy.archive_class
         about = await self._head(key)
-        if not wanted or about.get("StorageClass") == wanted:
-            return
-        kept = {"ContentType": about["ContentType"], "StorageClass": wanted}
+        if about is None:
+            raise AssetError("object_missing", sha256)
+        if wanted and about.get("StorageClass") != wanted:
+            await self._copy(key, key, about["ContentLength"], await self._kept(key, about) | {"StorageClass": wanted})
+
+    async def _kept(self, key: str, about: dict[str, Any]) -> dict[str, str]:
+        """What a copy of an object has to be told, to be as the object is."""
+        kept: dict[str, str] = {name: about[name] for name in ("ContentType", "StorageClass") if name in about}
         if self._policy.tags:
             tags = (await self._bucket.call("get_object_tagging", key))["TagSet"]
             kept["Tagging"] = urlencode({tag["Key"]: tag["Value"] for tag in tags})
-        await self._copy(key, key, about["ContentLength"], kept)
+        return kept
+
+    async def _copied(self, source: str, key: str) -> bool:
+        """On the server, with type, storage class and tags."""
+        with suppress(NotThere):
+            if about := await self._head(source):
+                await self._copy(source, key, about["ContentLength"], await self._kept(source, about))
+                return True
+        return False
 
     async def signed_url(self, tenant: str, sha256: str, seconds: int) -> str:
         """A URL that gives the object for so many seconds, at most a week, and that no cache may keep."""

@@ -72,7 +72,7 @@ class PulledSource(FixedPartitionedSource[Message, int | None]):
     Delivery is at least once: messages of the epoch that was open at a crash come again. A transport hears of
     what is committed to the recovery store, and of what is finished (`sources.watermark`), once that cannot be
     undone. The source never ends by itself; when the gate drains it does. It holds for one process, whose stages
-    share the gate.
+    share the gate; and for a cluster without stages, whose sinks end an epoch only once all of it is durable.
     """
 
     feeds: Mapping[str, Callable[[], Feed]]

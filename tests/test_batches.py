@@ -105,7 +105,7 @@ def earlier(monkeypatch: pytest.MonkeyPatch) -> pa.Schema:
 def as_older(found: Work) -> dict[str, Any]:
     """A work as the earlier version dumped it."""
     row = found.model_dump(exclude={"kind": True, "record": {"request": {"consent", "generation"}}})
-    runs = [{"result": run["result"], "gone": 7} for run in row["steps"]]
+    runs = [{"result": run["result"], "at_ms": run["at_ms"], "gone": 7} for run in row["steps"]]
     return row | {"steps": runs, "gone": "x"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from flow_runs import Place, check_whole, found, picture
 
 from dataflows import queries
@@ -41,7 +42,8 @@ def test_a_replay_completes_what_failed(tmp_path: Path):
     assert [x.generation for x in letters(place)] == [0, 1]
 
     (place.out / "published").unlink()
-    rows = place.rows("replay")
+    assert place.rows("replay", "--code", "corrupt_image") == place.rows("replay", "--since", "2100-01-01") == {}
+    rows = place.rows("replay", "--code", "channel_unavailable", "--since", "2020-01-01T00:00")
     assert [row["state"] for row in rows.values()] == ["completed"]
     assert rows["noise.png"]["asset_id"] == row["asset_id"]
     assert [x.generation for x in letters(place)] == [0, 1]
@@ -53,6 +55,14 @@ def test_a_replay_completes_what_failed(tmp_path: Path):
 
     assert place.rows("replay") == {}
     assert queries.states(place.settings)[row["asset_id"]].state == "completed"
+
+
+@pytest.mark.parametrize("wrong", [("--code", "no_such_code"), ("--since", "yesterday")])
+def test_what_to_replay_is_said_wrongly(tmp_path: Path, wrong: tuple[str, str]):
+    """A code or a time that there is not: exit code 2, and why."""
+    with Place(tmp_path / "out").started("replay", *wrong) as running:
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode == 2 and wrong[1] in errors
 
 
 def test_a_file_that_moved_before_it_was_read_completes_from_where_it_lies_now(tmp_path: Path):

@@ -6,11 +6,14 @@ import math
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from listening import Listener, listening, spans_of
 from scraping import Prometheus, prometheus
 from test_alerts import RULES
 
@@ -21,6 +24,7 @@ from chaos.servers import free_ports
 from chaos.stack import SERVERS, Stack, stack
 from chaos.waiting import eventually
 from ops import dashboards
+from schemas.topics import DERIVED, ENRICHED, REGISTERED, VALIDATED
 
 pytestmark = [pytest.mark.services, pytest.mark.tool("prometheus"), pytest.mark.timeout(600)]
 ASSETS, ENOUGH = 24, 0.9  # garbage has no stage in which it ends
@@ -31,12 +35,13 @@ SILENT_ALERTS = {"StageStuck", "AssetsFail", "DecodersKilled"}
 
 @dataclass
 class Observed:
-    """Flows that run on servers behind proxies, and the Prometheus that scrapes them."""
+    """Flows that run on servers behind proxies, the Prometheus that scrapes them, and where they send traces."""
 
     place: Stack
     proxies: Proxies
     running: dict[str, subprocess.Popen[bytes]]
     seen: Prometheus
+    collector: Listener
 
 
 @pytest.fixture(scope="module")
@@ -47,23 +52,27 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     with ExitStack() as on:
         proxies, route = on.enter_context(proxied())
         place = on.enter_context(stack(folder / "stack", SERVERS, route))
-        running = {flow: on.enter_context(started(place, flow, address)) for flow, address in targets.items()}
+        collector = on.enter_context(listening())
+        fields = {"metrics_by_tenant": True, "otlp": f"http://127.0.0.1:{collector.port}"}
+        running = {
+            flow: on.enter_context(started(place, flow, http=address, **fields)) for flow, address in targets.items()
+        }
         seen = on.enter_context(prometheus(folder / "prometheus", targets, patience="1s"))
         assert eventually(lambda: len(seen.query("asset_pipeline_ready == 1")) >= 4 * len(FLOWS), 90)
         load = Load(place, seed=1)
         load.start(plan := load.mixed(ASSETS), rate=2.0)
-        made = Observed(place, proxies, running, seen)
+        made = Observed(place, proxies, running, seen, collector)
         ended = "sum(asset_pipeline_assets_ended_total)"
         assert eventually(lambda: sum(values(made, ended)) >= ENOUGH * len(plan), 180)
         yield made
 
 
 @contextmanager
-def started(place: Stack, flow: str, address: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(place: Stack, flow: str, **fields: Any) -> Iterator[subprocess.Popen[bytes]]:
     store = place.folder / "recovery" / flow
     store.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "bytewax.run", f"dataflows.{flow}:flow", "-r", str(store), "-s", "1", "-b", "0"]
-    environment = place.environment(http=address, metrics_by_tenant=True)
+    environment = place.environment(**fields)
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
         try:
             yield process
@@ -84,6 +93,21 @@ def test_each_graph_shows_something(observed: Observed, graph: dashboards.Graph)
     assert values(observed, query) or graph.title in SILENT_GRAPHS
     for label in re.findall(r"\{\{(\w+)\}\}", graph.legend):
         assert re.search(rf"\b{label}\b", query), f"the legend names {label}, by which the query does not tell apart"
+
+
+def test_a_trace_goes_through_all_flows(observed: Observed) -> None:
+    """With a message between each two, from process to process, and the tables that each has rows in."""
+
+    def through() -> bool:
+        seen: dict[bytes, set[tuple[str, str]]] = defaultdict(set)
+        for service, span in spans_of(observed.collector):
+            seen[span.trace_id].add((service.removeprefix("asset-pipeline."), span.name))
+        handed = {("ingest", VALIDATED), ("derive", DERIVED), ("enrich", ENRICHED), ("register", REGISTERED)}
+        wanted = {(flow, flow) for flow in FLOWS} | {(flow, f"send {topic.name}") for flow, topic in handed}
+        wanted |= {(flow, "append events") for flow in FLOWS} | {("publish", "asset")}
+        return any(wanted <= spans for spans in seen.values())
+
+    assert eventually(through, 30)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])

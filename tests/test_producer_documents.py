@@ -34,12 +34,12 @@ from schemas.cloudevents import JSON, decode_ingest
 from schemas.examples import BINARY, EXAMPLES
 from schemas.messages import CONTENT_TYPE, Message, Record
 from schemas.settings import Settings
-from schemas.topics import BORDER, INGEST
+from schemas.topics import BORDER, INGEST, USAGE
 from sinks.s3_bucket import Bucket
 
 SPECIFICATION = Path(__file__).parent / "data" / "asyncapi-3.0.0.json"
 DOCUMENT: dict[str, Any] = json.loads((documents.FOLDER / "asyncapi.json").read_text())
-MESSAGES = {**EXAMPLES, "ingest-event-binary": BINARY}
+MESSAGES = {**EXAMPLES, **{f"{name}-binary": record for name, record in BINARY.items()}}
 
 
 def test_the_document_is_valid_under_the_standards_schema() -> None:
@@ -67,23 +67,24 @@ def test_each_example_is_what_its_message_says(name: str) -> None:
         jsonschema.Draft7Validator(schema | {"components": DOCUMENT["components"]}).validate(value)
 
 
-def test_an_event_without_its_headers_is_refused() -> None:
-    """The document demands of a binary message what CloudEvents demands, and the right content type."""
-    schema = DOCUMENT["components"]["messages"]["ingest-event-binary"]["headers"]
-    headers = {name: value.decode() for name, value in BINARY.headers.items()}
-    for bad in (headers | {CONTENT_TYPE: "text/plain"}, {k: v for k, v in headers.items() if k != "ce_id"}):
+@pytest.mark.parametrize(("name", "missing"), [("ingest-event", "ce_id"), ("usage-event", "ce_time")])
+def test_an_event_without_its_headers_is_refused(name: str, missing: str) -> None:
+    """The document demands of a binary message what CloudEvents and the event demand, and the right content type."""
+    schema = DOCUMENT["components"]["messages"][f"{name}-binary"]["headers"]
+    headers = {name: value.decode() for name, value in BINARY[name].headers.items()}
+    for bad in (headers | {CONTENT_TYPE: "text/plain"}, {k: v for k, v in headers.items() if k != missing}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.Draft7Validator(schema).validate(bad)
 
 
 def test_both_modes_are_the_same_event() -> None:
     """The examples of structured and binary mode are read as one event, whose key is the asset's id."""
-    first, second = (decode_ingest(_received(record)) for record in (EXAMPLES["ingest-event"], BINARY))
+    first, second = (decode_ingest(_received(record)) for record in (EXAMPLES["ingest-event"], BINARY["ingest-event"]))
     assert first.event() == second.event()
-    assert {first.asset_id} == {EXAMPLES["ingest-event"].key, BINARY.key, first.event().subject}
+    assert {first.asset_id} == {EXAMPLES["ingest-event"].key, BINARY["ingest-event"].key, first.event().subject}
     request = first.event().data
     assert first.asset_id == ids.asset_id(request.tenant, request.idempotency_key)
-    assert BINARY.headers[CONTENT_TYPE] == JSON.encode()
+    assert BINARY["ingest-event"].headers[CONTENT_TYPE] == JSON.encode()
 
 
 def _received(record: Record) -> Message:
@@ -91,14 +92,14 @@ def _received(record: Record) -> Message:
 
 
 def test_the_channels_are_the_topics_of_the_border() -> None:
-    """There is a channel for each topic that others read or write, by its name, and only ingest is written by them."""
-    assert {topic_of(name) for name in EVENTS} == {INGEST, *BORDER}
+    """There is a channel for each topic that others read or write, by its name; they write ingest and usage."""
+    assert {topic_of(name) for name in EVENTS} == {INGEST, USAGE, *BORDER}
     for name in EVENTS:
         channel = DOCUMENT["channels"][channel_name(name)]
         assert channel["address"] == f"{{prefix}}{topic_of(name).name}"
         action = "receive" if name in RECEIVED else "send"
         assert DOCUMENT["operations"][f"{action}-{channel_name(name)}"]["action"] == action
-    assert {name for name in EVENTS if topic_of(name) == INGEST} == RECEIVED
+    assert {name for name in EVENTS if topic_of(name) in (INGEST, USAGE)} == RECEIVED
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ def unreadable(settings: Settings, topic: Topic, offset: int, value: bytes, key:
     """Keeps the dead letter of a message; its asset id."""
     message = Message(full_name(settings, topic), 1, offset, key, value, HEADERS)
     ending = dead_letter.unreadable(message, "ingest" if topic is INGEST else "derive", "another schema")
-    asyncio.run(dead_letter.run(cast(Any, SimpleNamespace(store=objects_of(settings))), ending))
+    services = SimpleNamespace(store=objects_of(settings), clock_ms=lambda: 1)
+    asyncio.run(dead_letter.run(cast(Any, services), ending))
     return ending.letter.asset_id
 
 
@@ -40,10 +41,10 @@ def test_messages_are_sent_again_once(kafka: Settings, tmp_path: Path):  # noqa:
     other = unreadable(settings, DERIVED, 0, b"other")
     invalid = unreadable(settings, INGEST, 0, b"no event")
 
-    assert commands.replay(settings, [other], Output(True))
+    assert commands.replay(settings, commands.Wanted([other]), Output(True))
     assert [message.value() for message in everything(settings, DERIVED, counted(1))] == [b"other"]
     for _ in range(2):
-        assert commands.replay(settings, [], Output(True))
+        assert commands.replay(settings, commands.Wanted(), Output(True))
     found = everything(settings, VALIDATED, counted(len(VALUES)))
     assert {message.value() for message in found} == set(VALUES)
     assert len(found) == len(VALUES)

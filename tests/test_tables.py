@@ -287,8 +287,8 @@ def command(settings: Settings, *words: str) -> subprocess.CompletedProcess[str]
 
 
 def test_the_commands(run: Settings):
-    """`tables maintain` tells of each table; `lineage --as-of` takes a version, and refuses what was never there."""
-    done = command(run, "tables", "maintain", "--json")
+    """`compact` tells of each table; `lineage --as-of` takes a version, and refuses what was never there."""
+    done = command(run, "compact", "--json")
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["table"] for line in done.stdout.splitlines()] == list(TABLES)
     publish_again(run, "one.png")

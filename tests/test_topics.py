@@ -21,7 +21,7 @@ from chaos.servers import KAFKA
 from chaos.waiting import eventually
 from dataflows import topics
 from dataflows.cli import app
-from schemas import events
+from schemas import events, usage
 from schemas.asset import IngestRequest
 from schemas.ids import shard_of
 from schemas.settings import Settings
@@ -95,6 +95,7 @@ def test_every_event_has_a_topic_and_every_topic_a_key():
     data: dict[str, Any] = {
         events.INGEST: IngestRequest, events.STATUS: events.StatusChanged, events.PUBLICATION: events.Publication,
         events.NOTIFICATION: events.Notification, events.DEAD_LETTER: events.DeadLetter,
+        usage.USAGE: usage.Usage,
     }  # fmt: skip
     assert OF_EVENT.keys() == data.keys()
     assert all(

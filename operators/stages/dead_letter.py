@@ -19,7 +19,10 @@ from schemas.outcome import Failed, Outcome, Subject
 from schemas.pipelines import Pipeline
 from schemas.ports import ObjectStore
 from schemas.structs import Received
+from schemas.trace import traceparent
 
+# stages that read what producers send
+FROM_PRODUCERS = frozenset({"ingest", "usage"})
 RAW_BYTES = 256 * 1024
 UNKNOWN_TYPE = "application/octet-stream"
 
@@ -42,9 +45,10 @@ def subject_of(item: Received | Work | Ending) -> Subject:
     if isinstance(item, Ending):
         item = item.work
     if isinstance(item, Received):
-        return Subject(item.asset_id, item.event_id, item.tenant, item.generation, item.accepted_ms)
-    record = item.record
-    return Subject(item.asset_id, record.job_id, item.tenant, record.request.generation, record.accepted_ms)
+        trace = traceparent(item.traceparent, item.event_id)
+        return Subject(item.asset_id, item.event_id, item.tenant, item.generation, item.accepted_ms, trace)
+    record, generation = item.record, item.record.request.generation
+    return Subject(item.asset_id, record.job_id, item.tenant, generation, record.accepted_ms, record.traceparent)
 
 
 def ending_of(failed: Failed[Any]) -> Ending:
@@ -65,17 +69,19 @@ def _unaccepted(received: Received) -> Work:
     record = IngestRecord(
         asset_id=received.asset_id, job_id=received.event_id, event_id=received.event_id,
         accepted_ms=received.accepted_ms, request=received.event().data,
+        traceparent=traceparent(received.traceparent, received.event_id),
     )  # fmt: skip
     return Work(record=record, pipeline=Pipeline(name=received.pipeline))
 
 
 async def run(services: Services, ending: Ending) -> Outcome[Ending]:
     """Keeps the letter, if it is not there yet, and hands on the asset's last rows."""
-    letter = ending.letter
+    letter = ending.letter.model_copy(update={"at_ms": services.clock_ms()})
     if ending.raw:
         kept = await services.store.add_bytes(letter.tenant, ending.raw, UNKNOWN_TYPE)
         letter = letter.model_copy(update={"raw_object": kept.sha256})
-    await services.store.create(letter_key(letter), letter.model_dump_json().encode())
+    standing = await services.store.create(letter_key(letter), letter.model_dump_json().encode())
+    letter = DeadLetter.model_validate_json(standing)
     told = Notification(
         event_id=ids.event_id(NOTIFICATION, letter.dead_letter_id), asset_id=letter.asset_id, tenant=letter.tenant,
         owner=ending.work.record.request.owner, state=letter.state, code=letter.code, message=letter.message,
@@ -122,7 +128,7 @@ def _replay_id(dead_letter_id: str) -> str:
 
 def unreadable(message: Message, stage: str, why: str) -> Ending:
     """The dead letter of a message that a stage cannot read; its id derives from where it stood."""
-    error = AssetError("invalid_event" if stage == "ingest" else "unreadable_message", why)
+    error = AssetError("invalid_event" if stage in FROM_PRODUCERS else "unreadable_message", why)
     where, raw = f"{message.topic}:{message.partition}:{message.offset}", message.value or b""
     place = ids.event_id("unreadable", message.topic, message.partition, message.offset)
     request = IngestRequest(source=Source(uri=where, name=where), idempotency_key=place)

@@ -15,6 +15,7 @@ from schemas.events import CloudEvent
 from schemas.outcome import Codec, Outcome
 from schemas.pipelines import Pipeline
 from schemas.structs import Received, received
+from schemas.trace import traceparent
 
 VERSION = "1"
 LIMITED = ("video", "audio", "image", "document")
@@ -93,6 +94,7 @@ async def accept(services: Services, event: CloudEvent[IngestRequest], pipeline:
     record = IngestRecord(
         asset_id=asset, job_id=job, event_id=standing.event_id, accepted_ms=standing.accepted_ms,
         request=request.model_copy(update={"source": standing.source}),
+        traceparent=traceparent(event.traceparent, event.id),
     )  # fmt: skip
     return record, standing.event_id == event.id or bool(request.replay_of)
 

@@ -17,7 +17,7 @@ from operators.stages.services import Services
 from schemas import ids, metrics
 from schemas.asset import ObjectKind, Output, StepResult, StepRun, Work
 from schemas.base import Model
-from schemas.errors import CODES, State
+from schemas.errors import CODES, State, as_asset_error
 from schemas.events import StatusChanged
 
 _at_work: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -111,7 +111,10 @@ async def together(
         for step in missing:
             report(services, work, step, State.PROCESSING, quiet=quiet)
         stored = await _made(services, work, missing, compute) if missing else {}
-    runs = [StepRun(result=r or stored[s.name], cached=r is not None) for s, r in zip(steps, found, strict=True)]
+    now = services.clock_ms()
+    runs = [
+        StepRun(result=r or stored[s.name], cached=r is not None, at_ms=now) for s, r in zip(steps, found, strict=True)
+    ]
     for step, run in zip(steps, runs, strict=True):
         report(services, work, step, run.result.state, run, quiet)
     return runs
@@ -124,10 +127,23 @@ async def _made(
     compute: Callable[[Sequence[Step], Path], Awaitable[dict[str, Made]]],
 ) -> dict[str, StepResult]:
     started = time.monotonic()
-    with scratch_folder(services) as scratch:
+    with scratch_folder(services) as scratch, _named(missing):
         made = await compute(missing, scratch)
         seconds = round(time.monotonic() - started, 4)
         return {s.name: await record(services, work.tenant, s, made[s.name], seconds) for s in missing}
+
+
+@contextmanager
+def _named(steps: Sequence[Step]) -> Iterator[None]:
+    """An error says in which of a stage's steps it happened."""
+    try:
+        yield
+    except Exception as exception:
+        error = as_asset_error(exception)
+        error.step = error.step or ", ".join(step.name for step in steps)
+        if error is exception:
+            raise
+        raise error from exception
 
 
 def result_key(tenant: str, result_id: str) -> str:
@@ -175,7 +191,7 @@ def status(work: Work, stage: str, step: str, state: State, **rest: Any) -> Stat
     record = work.record
     return StatusChanged.of(
         asset_id=record.asset_id, job_id=record.job_id, tenant=work.tenant, stage=stage, step=step, state=state,
-        generation=record.request.generation, accepted_ms=record.accepted_ms, **rest,
+        generation=record.request.generation, accepted_ms=record.accepted_ms, traceparent=record.traceparent, **rest,
     )  # fmt: skip
 
 
@@ -192,7 +208,7 @@ def events_of(services: Services, work: Work, runs: Sequence[StepRun]) -> tuple[
     return tuple(
         status(
             work, r.result.stage, r.result.step, r.result.state, code=r.result.code, cached=r.cached,
-            duration_s=r.result.duration_s, result_id=r.result.result_id, at_ms=services.clock_ms(),
+            duration_s=r.result.duration_s, result_id=r.result.result_id, at_ms=r.at_ms or services.clock_ms(),
         )
         for r in runs
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Notebooks that answer five questions from the tables; `python -m notebooks` runs them and saves their outputs."""
