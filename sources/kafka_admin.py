@@ -115,7 +115,15 @@ class KafkaAdmin:
         name = full_name(self._settings, topic)
         places = [TopicPartition(name, number, offset, note) for number, offset in offsets.items()]
         group = ConsumerGroupTopicPartitions(group_of(self._settings, flow), places)
-        self.results(lambda: self.client.alter_consumer_group_offsets([group], request_timeout=self.patience_s))
+
+        def altered() -> None:
+            asked = self.client.alter_consumer_group_offsets([group], request_timeout=self.patience_s)
+            for place in (place for each in asked.values() for place in each.result().topic_partitions):
+                if place.error:  # which the request as a whole does not tell
+                    raise KafkaException(place.error)
+
+        with self.answering():
+            answer_of(altered, self.patience_s)
 
     def results(self, ask: Callable[[], Mapping[Any, Future[Any]]]) -> dict[Any, Any]:
         """What Kafka answers to each part of a request."""

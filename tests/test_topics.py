@@ -8,15 +8,17 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
-from kafka_fixtures import kafka, send  # noqa: F401
+from kafka_fixtures import kafka, send, topics_on  # noqa: F401
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
+from chaos.brokers import brokers
 from chaos.servers import KAFKA
 from chaos.waiting import eventually
 from dataflows import topics
@@ -192,6 +194,15 @@ def test_offsets_are_reset(kafka: Settings, monkeypatch: pytest.MonkeyPatch):  #
         assert json.loads(result.stdout.splitlines()[0])["to"] == expected
         assert KafkaAdmin(kafka).committed(INGEST, "ingest")[0] == Committed(expected, topics.RESET)
     assert KafkaAdmin(kafka).committed(INGEST, "pipeline")[0] == Committed(None, "")
+
+
+@pytest.mark.services
+def test_offsets_are_committed_where_no_group_was_before(tmp_path: Path):
+    """A new broker's coordinator is not there at first, which each partition's answer says, and not the whole one."""
+    with brokers(tmp_path / "brokers", 1) as (broker,), topics_on(broker.address) as settings:
+        admin = KafkaAdmin(settings)
+        admin.commit(VALIDATED, "derive", {0: 3}, "store-1")
+        assert admin.committed(VALIDATED, "derive")[0] == Committed(3, "store-1")
 
 
 @pytest.mark.parametrize(
