@@ -27,6 +27,7 @@ from operators.gate import Gate
 from schemas.ids import row_id
 from schemas.messages import Message
 from sinks.delta import DeltaSink
+from sources.finished import Finished
 from sources.pulled import PulledSource
 from sources.watermark import Watermark
 
@@ -69,9 +70,13 @@ class ListFeed:
     def committed(self, offset: int) -> None:
         pass
 
-    def finished(self, offset: int) -> None:
+    @property
+    def position(self) -> int:
+        return self._following
+
+    def finished(self, finished: Finished) -> None:
         half = self._mark.with_suffix(f".{os.getpid()}")
-        half.write_text(str(offset))
+        half.write_text(str(finished.offset))
         half.replace(self._mark)
 
     def _end(self) -> None:
