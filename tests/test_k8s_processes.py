@@ -102,7 +102,7 @@ class Place:
 
 
 def rendered(stack: Stack, folder: Path) -> Manifests:
-    """The overlay `dev` with the stack's own topics, bucket and collections; two processes of derive and of usage."""
+    """The overlay `dev` with the stack's own topics, bucket and collections; two processes a flow."""
     fields = stack.flows.model_dump(include={"topic_prefix", "partitions", "objects", "tables", "tenant"})
     index = re.sub(r"//[^/]+/", "//weaviate:8080/", stack.flows.index)
     literals = {**fields, "index": index, "unfinished": 8}
@@ -111,7 +111,7 @@ def rendered(stack: Stack, folder: Path) -> Manifests:
     kustomization = {
         "resources": [f"{up}../{(K8S / 'overlays/dev').relative_to('/')}"],
         "transformers": [f"{up}../{(K8S / 'processes').relative_to('/')}"],
-        "replicas": [{"name": f"flow-{flow}", "count": 2} for flow in ("derive", "usage")],
+        "replicas": [{"name": f"flow-{flow}", "count": 2} for flow in FLOWS],
         "configMapGenerator": [
             {
                 "name": "settings",
@@ -141,7 +141,7 @@ def place(lite_image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             assert cluster.run_job("topics") == 0, cluster.log("topics")
             cluster.apply(*FLOWS)
             made = Place(stack, cluster)
-            made.ready({flow: 2 if flow in ("derive", "usage") else 1 for flow in FLOWS})
+            made.ready(dict.fromkeys(FLOWS, 2))
             yield made
         finally:
             for flow in FLOWS:
@@ -201,7 +201,7 @@ def test_all_drain_and_what_was_made_is_whole(place: Place) -> None:
     """Each flow's processes end with exit code 0 within their grace period; then the jobs find nothing wrong."""
     for flow in FLOWS:
         place.run(*place.of("drain", flow))
-    place.check_drained(3 + 1 + 2 + 1 + 1 + 1 + 3)  # the first three by the commands of OPERATIONS.md
+    place.check_drained(3 + 2 + 2 + 2 + 2 + 2 + 3)  # the first three by the commands of OPERATIONS.md
     for job in ("maintain", "verify"):
         assert place.cluster.run_job(job) == 0, place.cluster.log(job)
 
