@@ -15,7 +15,7 @@ from dataflows.connections import table_options, table_uri
 from dataflows.health import ANSWER_S
 from dataflows.runtime import Runtime
 from operators.models import registry
-from schemas.routing import PROFILES
+from schemas.routing import routings_of
 from schemas.tables import TABLES
 
 Check = Callable[[], None]
@@ -79,7 +79,7 @@ def writable(folder: Path) -> None:
 
 def models(runtime: Runtime) -> None:
     """The weights of every model in use are there."""
-    profiles = {pipeline.profile for pipeline in runtime.settings.pipelines().values()} & PROFILES.keys()
-    missing = [path for name in sorted(profiles) for path in registry.missing(PROFILES[name])]
+    routings = routings_of(runtime.settings.pipelines().values())
+    missing = [path for routing in routings for path in registry.missing(routing)]
     if missing:
         raise RuntimeError(f"no weights at {', '.join(map(str, missing))}")

@@ -33,9 +33,11 @@ from dataflows.options import (
     answer,
     ended,
     failing,
+    ms_since,
     refuse,
     refusing,
     settings_of,
+    the_one,
 )
 from dataflows.output import Output
 from dataflows.scaling_commands import drain, rescale
@@ -43,7 +45,6 @@ from dataflows.service_commands import compact, offsets_commands, topics_command
 from schemas.errors import CODES, AssetError
 from schemas.ports import Filter
 from schemas.settings import Settings
-from schemas.times import time_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(topics_commands, name="topics")
@@ -126,8 +127,7 @@ def replay(
     settings = settings_of(out=out, tenant=tenant)
     if code and code not in CODES:
         refuse(f"there is no code {code!r}; `describe` lists them")
-    with refusing(ValueError):
-        since_ms = int(time_of(since).timestamp() * 1000) if since else 0
+    since_ms = ms_since(since)
     found = [asset_id(queries, settings, asset) for asset in assets or ()]
     wanted = commands.Wanted(found, code, since_ms)
     with failing(*((AssetError, RuntimeError) if settings.events else ())), refusing(Busy):
@@ -136,10 +136,7 @@ def replay(
 
 def asset_id(queries: Any, settings: Settings, name: str) -> str:
     """The id that a person means by an id, the beginning of one, or a file's name."""
-    found: list[str] = queries.named(settings, name)
-    if len(found) != 1:
-        refuse(f"{'no asset' if not found else 'more than one asset'} is named {name!r}; `status` lists them")
-    return found[0]
+    return the_one(queries.named(settings, name), name)
 
 
 @app.command()

@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from dataflows.connections import objects_of
+from dataflows.copying import parts_of
 from dataflows.references import referenced
 from dataflows.wiring import STAGES
 from operators.attempts import now_ms
@@ -54,7 +55,7 @@ async def collect(
     plan = await _planned(settings, store, before_ms)
     if apply:
         for fate, work in _WORK.items():
-            for part in _parts(plan.get(fate, ())):
+            for part in parts_of(plan.get(fate, ()), AT_ONCE):
                 await asyncio.gather(*(work(store, each, clock()) for each in part))
     return _rows(plan)
 
@@ -95,10 +96,6 @@ async def _purge(store: ObjectStore, trashed: Stored, _now_ms: int) -> None:
 
 # in the order in which it is done
 _WORK = {"put back": _put_back, "to trash": _discard, "purged": _purge}
-
-
-def _parts(found: Sequence[Stored]) -> Iterator[Sequence[Stored]]:
-    return (found[start : start + AT_ONCE] for start in range(0, len(found), AT_ONCE))
 
 
 def _rows(plan: dict[str, list[Stored]]) -> list[dict[str, Any]]:

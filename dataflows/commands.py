@@ -74,9 +74,8 @@ def _replays(settings: Settings, wanted: Wanted) -> list[IngestEvent]:
     found = asyncio.run(letters(objects_of(settings), settings.tenant))
     last = {letter.asset_id: letter for letter in sorted(found, key=lambda x: x.generation)}
     asked = [letter for letter in last.values() if wanted(letter)]
-    return [
-        event for letter in (asked if wanted.assets else _unresolved(settings, asked)) if (event := replay_of(letter))
-    ]
+    again = asked if wanted.assets else _unresolved(settings, asked)
+    return [event for letter in again if (event := replay_of(letter))]
 
 
 def _unresolved(settings: Settings, last: Iterable[DeadLetter]) -> list[DeadLetter]:

@@ -19,7 +19,7 @@ from dataflows.connections import objects_of, opened_index, table_options, table
 from operators import sandbox
 from operators.models import registry
 from schemas.errors import AssetError
-from schemas.routing import PROFILES
+from schemas.routing import PROFILES, routings_of
 from schemas.settings import Settings
 from schemas.tables import TABLES
 from schemas.topics import TOPICS, full_name
@@ -118,11 +118,11 @@ def _index(settings: Settings) -> str:
 
 
 def _models(settings: Settings) -> str:
-    profiles = sorted({pipeline.profile for pipeline in settings.pipelines().values()} & PROFILES.keys())
-    missing = [str(path) for name in profiles for path in registry.missing(PROFILES[name])]
+    routings = routings_of(settings.pipelines().values())
+    missing = [str(path) for routing in routings for path in registry.missing(routing)]
     if missing:
         raise Trouble(f"no file {', '.join(missing)}", "install the package again: its weights come with it")
-    left_out = {route.model for name in profiles for route in PROFILES[name].routes if not registry.available(route)}
+    left_out = {route.model for routing in routings for route in routing.routes if not registry.available(route)}
     return f"all there, but for the extra's {', '.join(sorted(left_out))}" if left_out else "all there"
 
 

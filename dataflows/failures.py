@@ -9,12 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import sentry_sdk
-from sentry_sdk.integrations.atexit import AtexitIntegration
 from sentry_sdk.integrations.excepthook import ExcepthookIntegration
 from sentry_sdk.integrations.threading import ThreadingIntegration
 from sentry_sdk.types import Event, Hint
 
-from dataflows.logs import redacted
+from dataflows.logs import without_secrets
 from operators.stages.dead_letter import subject_of
 from schemas import ids
 from schemas.errors import State
@@ -30,14 +29,19 @@ def start(dsn: str, flow: str, process: int) -> None:
     Raises sentry_sdk.utils.BadDsn.
     """
     # not those that make an event of each error that is logged, or that look at the machine
-    kept = [ExcepthookIntegration(), ThreadingIntegration(), AtexitIntegration(callback=lambda _left, _timeout: None)]
+    kept = [ExcepthookIntegration(), ThreadingIntegration()]
     sentry_sdk.init(
         dsn=dsn, release=f"asset-pipeline@{version('asset-pipeline')}", server_name=f"{flow}-{process}",
         before_send=_without_secrets, ignore_errors=[InvalidStateError], auto_session_tracking=False,
         default_integrations=False, integrations=kept, send_default_pii=False, include_local_variables=False,
-        max_breadcrumbs=0, send_client_reports=False, shutdown_timeout=CLOSE_S,
+        max_breadcrumbs=0, send_client_reports=False,
     )  # fmt: skip
     sentry_sdk.set_tag("flow", flow)
+
+
+def close() -> None:
+    """Sends what is left, if Sentry takes it soon: the command ends without what is done at a process's exit."""
+    sentry_sdk.flush(CLOSE_S)
 
 
 def tell(failed: Failed[Any]) -> None:
@@ -67,12 +71,4 @@ def frames(traceback: str) -> str:
 
 
 def _without_secrets(event: Event, _hint: Hint) -> Event:
-    return _redact(event)  # type: ignore[no-any-return]
-
-
-def _redact(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _redact(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_redact(inner) for inner in value]
-    return redacted(value) if isinstance(value, str) else value
+    return without_secrets(event)  # type: ignore[no-any-return]

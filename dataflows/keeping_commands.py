@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dataflows.options import Json, Out, answer, ended, failing, refuse, refusing, settings_of
+from dataflows.options import Json, Out, answer, ended, failing, refusing, settings_of
 from dataflows.output import Output
 
 HOUR_S = 3600.0
@@ -27,10 +27,8 @@ def reindex(out: Out = None, as_json: Json = False) -> None:
     from dataflows import reindexing
     from dataflows.running import Busy
 
-    try:
+    with refusing(Busy):
         done = answer(reindexing.reindex(settings_of(out=out)))
-    except Busy as error:
-        refuse(str(error))
     Output(as_json).rows([done], reindexing.REINDEXED)
     ended(not done["left_out"])
 

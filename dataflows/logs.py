@@ -13,12 +13,10 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from schemas.errors import State
+from schemas.errors import BAD, State
 from schemas.events import StatusChanged
-from schemas.trace import trace_of
 
 _QUIETER = {"libav": logging.CRITICAL, "httpx": logging.WARNING}
-_BAD = (State.FAILED, State.REJECTED)
 # user information of a URL; and what signs one, or stands for a login: AWS, Google, Azure, Cloudflare, OAuth
 _LOGIN = re.compile(r"(?<=://)[^/\s\"'@]*@")
 _SIGNED = re.compile(
@@ -34,18 +32,19 @@ def redacted(text: str) -> str:
     return _SIGNED.sub(r"\1***", _LOGIN.sub("***@", text))
 
 
-def _redact(value: Any) -> Any:
+def without_secrets(value: Any) -> Any:
+    """The same of all texts in a value; what has no form in JSON is its text."""
     if isinstance(value, str):
         return redacted(value)
     if isinstance(value, dict):
-        return {name: _redact(inner) for name, inner in value.items()}
+        return {name: without_secrets(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_redact(inner) for inner in value]
+        return [without_secrets(inner) for inner in value]
     return value if isinstance(value, int | float | None) else redacted(str(value))
 
 
-def _without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {name: _redact(value) for name, value in event.items()}
+def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return without_secrets(event)  # type: ignore[no-any-return]
 
 
 def configure(as_json: bool, **always: Any) -> None:
@@ -55,7 +54,7 @@ def configure(as_json: bool, **always: Any) -> None:
     """
     shared: list[Any] = [
         _always(always), structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info, _without_secrets,
+        structlog.processors.format_exc_info, _redact,
     ]  # fmt: skip
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
@@ -97,13 +96,12 @@ class Journal:
 
     def __call__(self, event: StatusChanged) -> None:
         """Takes an event of a stage or a step."""
-        if event.state == State.PROCESSING or (event.step and event.state not in _BAD):
+        if event.state == State.PROCESSING or (event.step and event.state not in BAD):
             return
-        tell = _log.warning if event.state in _BAD or event.state == State.PENDING else _log.info
+        tell = _log.warning if event.state in BAD or event.state == State.PENDING else _log.info
         named = {"step": event.step, "code": event.code, "why": event.message}
-        trace = f"{trace_of(event.traceparent).trace_id:032x}" if event.traceparent else ""
         tell(
             "asset_retried" if event.state == State.PENDING else "stage_ended", asset_id=event.asset_id,
-            job_id=event.job_id, stage=event.stage, state=event.state, seconds=event.duration_s, trace_id=trace,
-            **{name: value for name, value in named.items() if value},
+            job_id=event.job_id, stage=event.stage, state=event.state, seconds=event.duration_s,
+            trace_id=event.traceparent[3:35], **{name: value for name, value in named.items() if value},
         )  # fmt: skip

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from schemas import metrics
-from schemas.errors import State
+from schemas.errors import BAD, State
 from schemas.events import StatusChanged
-
-_BAD = (State.FAILED, State.REJECTED)
-_LAST = "publish"
+from schemas.fold import is_end
 
 
 class Meter:
@@ -28,11 +26,11 @@ class Meter:
     def _stage(self, event: StatusChanged) -> None:
         metrics.STAGE_ENDS.labels(event.stage, event.state, event.code).inc()
         metrics.STAGE_SECONDS.labels(event.stage).observe(event.duration_s)
-        if event.stage == _LAST and event.state == State.COMPLETED:
-            metrics.END_TO_END.observe(_since_accepted(event))
-        elif event.state not in (*_BAD, State.DUPLICATE):
+        if not is_end(event):
             return
-        if event.state in _BAD:
+        if event.state == State.COMPLETED:
+            metrics.END_TO_END.observe(_since_accepted(event))
+        if event.state in BAD:
             metrics.DEAD_LETTERS.labels(event.stage, event.code).inc()
         metrics.ENDED.labels(event.state, event.code, event.tenant if self._by_tenant else "").inc()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from schemas.errors import AssetError
 from schemas.settings import Settings
+from schemas.times import time_of
 
 USAGE, NOT_ALL = 2, 3
 
@@ -36,6 +37,19 @@ def refuse(message: str) -> NoReturn:
     """Ends with the exit code for usage."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(USAGE)
+
+
+def the_one(found: Sequence[str], name: str) -> str:
+    """The id that a person means by a name, of those that it may mean."""
+    if len(found) != 1:
+        refuse(f"{'no asset' if not found else 'more than one asset'} is named {name!r}; `status` lists them")
+    return found[0]
+
+
+def ms_since(since: str) -> int:
+    """A time that a person gives (ISO 8601), in ms since 1970; 0 for none."""
+    with refusing(ValueError):
+        return int(time_of(since).timestamp() * 1000) if since else 0
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from schemas.errors import State
 from schemas.events import StatusChanged
-from schemas.fold import FINAL_STAGE
+from schemas.fold import is_end
 
 SYMBOLS = {
     State.COMPLETED: ("✓", "green"), State.SKIPPED: ("-", "dim"), State.FAILED: ("✗", "red"),
@@ -54,7 +54,7 @@ class Progress:
             else:
                 self._running.pop(key, None)
                 self._print(event)
-            if _is_end(event):
+            if is_end(event):
                 self._ended.add(event.asset_id)
             if self._live:
                 self._live.update(self._drawn(), refresh=True)
@@ -87,13 +87,6 @@ class Progress:
             ended = len(self._ended.intersection(self.names))
             table.add_row("", ProgressBar(total, ended, BAR_WIDTH), f"{ended} of {total} assets")
         return table
-
-
-def _is_end(event: StatusChanged) -> bool:
-    if event.step:
-        return False
-    completed = event.stage == FINAL_STAGE and event.state == State.COMPLETED
-    return completed or event.state in (State.FAILED, State.REJECTED, State.DUPLICATE)
 
 
 def _step(event: StatusChanged) -> str:

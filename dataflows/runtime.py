@@ -86,6 +86,7 @@ class Runtime:
         self._listeners: list[Callable[[StatusChanged], None]] = [Meter(settings.metrics_by_tenant)]
         self._listeners += [on_event] if on_event else []
         self._tracer: Tracer | None = None
+        self._told: list[Callable[[], None]] = []  # what ends those that are told of the work
         self.on_failed: Callable[[Failed[Any]], None] = lambda _failed: None
         self.folder = settings.process_folder(name)
         self.scratch = self.folder / "scratch"
@@ -133,12 +134,14 @@ class Runtime:
 
         self._tracer = Tracer(self.settings.otlp, self.name, self.settings.process)
         self._listeners.append(self._tracer)
+        self._told.append(self._tracer.close)
 
     def _tell_failures(self) -> None:
         from dataflows import failures
 
         failures.start(self.settings.sentry_dsn.get_secret_value(), self.name, self.settings.process)
         self.on_failed = failures.tell
+        self._told.append(failures.close)
 
     def _tick(self) -> None:
         """Says, on the loop's thread, that it turns."""
@@ -153,8 +156,8 @@ class Runtime:
     def close(self) -> None:
         """Ends what still runs."""
         self.loop.close()
-        if self._tracer:
-            self._tracer.close()
+        for close in self._told:
+            close()
         self.pools.close()
         self.sniffers.close()
 

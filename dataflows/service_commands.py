@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dataflows.options import Flow, Json, Out, Tenant, ended, refuse, refusing, settings_of
+from dataflows.options import Flow, Json, Out, Tenant, ended, ms_since, refusing, settings_of, the_one
 from dataflows.output import Output
-from schemas.times import time_of
 
 topics_commands = typer.Typer(no_args_is_help=True, help="Kafka's topics.")
 offsets_commands = typer.Typer(no_args_is_help=True, help="How far flows have come in their topics.")
@@ -66,11 +65,9 @@ def usage(
     from dataflows import usage_queries
 
     settings = settings_of(out=out, tenant=tenant)
-    found = usage_queries.ids_of(settings, asset) if asset else None
-    if found is not None and len(found) != 1:
-        refuse(f"{'no asset' if not found else 'more than one asset'} is named {asset!r}; `status` lists them")
+    found = [the_one(usage_queries.ids_of(settings, asset), asset)] if asset else None
+    since_ms = ms_since(since)
     with refusing(ValueError):
-        since_ms = int(time_of(since).timestamp() * 1000) if since else 0
         rows = usage_queries.totals(settings, by, found, since_ms)
     Output(as_json).rows(rows, usage_queries.columns(by))
     ended(bool(rows))

@@ -21,13 +21,13 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 from opentelemetry.util.types import AttributeValue
 
-from schemas.errors import State
+from schemas.errors import BAD, State
 from schemas.events import StatusChanged
+from schemas.fold import is_end
 from schemas.trace import Trace, trace_of
 
 _REMEMBERED = 10_000
 _CLOSE_MS = 5000
-_BAD = (State.FAILED, State.REJECTED)
 _MS = 1_000_000  # nanoseconds
 Attributes = Mapping[str, AttributeValue]
 
@@ -91,15 +91,14 @@ class Tracer:
     def _step(self, event: StatusChanged, about: Trace) -> None:
         """Below the stage that the asset is in, which may run another's steps: derive makes previews."""
         _about, stage = self._known.get(event.asset_id, (about, about.span_id))
-        if event.state in (State.COMPLETED, State.SKIPPED, *_BAD):
+        if event.state in (State.COMPLETED, State.SKIPPED, *BAD):
             own = span_id(event.job_id, event.stage, event.step, event.generation)
             took_ms = 0 if event.cached else int(event.duration_s * 1000)
             self._span(event.step, about, own, stage, event.at_ms - took_ms, event.at_ms, event)
 
     def _ended(self, event: StatusChanged, about: Trace) -> None:
         """The whole of the asset's way, where no producer's span is that."""
-        over = event.state in (*_BAD, State.DUPLICATE) or (event.stage == "publish" and event.state == State.COMPLETED)
-        if over and about.ours:
+        if is_end(event) and about.ours:
             self._span("asset", about, about.span_id, 0, event.accepted_ms or event.at_ms, event.at_ms, event)
 
     def handed_on(self, topic: str, asset_ids: Iterable[str]) -> None:
@@ -134,8 +133,8 @@ class Tracer:
             "asset.attempt": event.attempt, "asset.cached": event.cached,
         }  # fmt: skip
         if event.code:
-            more["error.type" if event.state in _BAD else "asset.note"] = event.code
-        self._tell(name, about, own, parent, begun, ended, more, kind, event.state in _BAD)
+            more["error.type" if event.state in BAD else "asset.note"] = event.code
+        self._tell(name, about, own, parent, begun, ended, more, kind, event.state in BAD)
 
     def _tell(
         self, name: str, about: Trace, own: int, parent: int, begun: int, ended: int, more: Attributes,

@@ -18,6 +18,10 @@ class State(StrEnum):
     DUPLICATE = "duplicate"
 
 
+# an asset that ended so has a dead letter
+BAD = frozenset({State.FAILED, State.REJECTED})
+
+
 class Code(NamedTuple):
     """What a code means: the asset's state, whether a retry can help, and a sentence to act on."""
 

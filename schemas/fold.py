@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from schemas.base import Model
-from schemas.errors import State
+from schemas.errors import BAD, State
 from schemas.events import StatusChanged
 
 FINAL_STAGE = "publish"
-ENDED = frozenset({State.COMPLETED, State.FAILED, State.REJECTED})
+ENDED = BAD | {State.COMPLETED}
+
+
+def is_end(event: StatusChanged) -> bool:
+    """Whether the asset's way ends with this event of a stage."""
+    if event.step:
+        return False
+    completed = event.stage == FINAL_STAGE and event.state == State.COMPLETED
+    return completed or event.state in BAD or event.state == State.DUPLICATE
 
 
 class AssetState(Model):
@@ -47,7 +55,7 @@ def fold(events: Iterable[StatusChanged]) -> AssetState:
     last = newest(events)
     stages = [e for e in last if not e.step]
     steps = tuple(e for e in last if e.step)
-    bad = [e for e in stages if e.state in (State.FAILED, State.REJECTED)]
+    bad = [e for e in stages if e.state in BAD]
     if bad:
         return AssetState(state=bad[0].state, code=bad[0].code, message=bad[0].message, stage=bad[0].stage, steps=steps)
     if any(e.stage == FINAL_STAGE and e.state == State.COMPLETED for e in stages):

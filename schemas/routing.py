@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import product
 from typing import Any, Self
@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from schemas.base import Model
+from schemas.pipelines import Pipeline
 
 ANY = "*"
 
@@ -191,3 +192,8 @@ def _lite() -> Iterator[Route]:
 
 
 PROFILES = {"lite": Routing(routes=tuple(_lite()))}
+
+
+def routings_of(pipelines: Iterable[Pipeline]) -> list[Routing]:
+    """The routings that the pipelines' profiles name, where there are such."""
+    return [PROFILES[name] for name in sorted({pipeline.profile for pipeline in pipelines} & PROFILES.keys())]
