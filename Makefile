@@ -44,8 +44,8 @@ smoke-services: setup
 chaos: .venv/.dev
 	services/services.sh during $(BIN)/python -m chaos
 
-tests/producers/node_modules/.package-lock.json: tests/producers/package-lock.json
-	cd tests/producers && npm ci --silent --ignore-scripts --no-audit --no-fund
+tests/%/node_modules/.package-lock.json: tests/%/package-lock.json
+	cd tests/$* && npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 lint: .venv/.dev
@@ -80,4 +80,4 @@ lock: .venv/bin/uv
 	$(COMPILE) --group rivals -o requirements/rivals.txt
 
 clean: services-down
-	rm -rf .venv .venv-rivals .services tests/producers/node_modules out build bench.json bench-stream.json
+	rm -rf .venv .venv-rivals .services tests/producers/node_modules tests/web/node_modules out build bench.json bench-stream.json
