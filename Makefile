@@ -26,7 +26,7 @@ demo: setup
 	$(BIN)/asset-pipeline run samples --out out
 
 test: .venv/.dev lint
-	$(BIN)/python -m pytest -m "not services"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not services"
 
 test-all: test
 	services/services.sh fetch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from functools import cache
@@ -20,7 +21,9 @@ def _trouble(folder: Path) -> str:
     """Why the folder's packages cannot be had, or ""; asked once in a run."""
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     command = ["make", "--silent", f"{folder.relative_to(ROOT)}/node_modules/.package-lock.json"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=160)
+    with (folder / "package.json").open() as one_at_a_time:
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=160)
     return done.stderr.strip() or "npm failed" if done.returncode else ""
 
 
