@@ -61,16 +61,22 @@ class DocumentParams(Model):
 
 
 class PreviewParams(Model):
-    """Poster time (s), storyboard tiles (interval s, tile width px, columns, most tiles), stills for models."""
+    """Storyboard tiles (interval s, tile width px, columns, most tiles), and pictures to choose from.
 
-    poster_at_s: float = 3.0
-    storyboard_every_s: float = 1.0
-    storyboard_width: int = 160
-    storyboard_columns: int = 10
-    storyboard_most: int = 100
-    still_every_s: float = 2.0
-    still_size: int = 224
-    still_most: int = 300
+    Candidates for poster and stills are looked at every `candidate_every_s` seconds, less often where that were more
+    than `candidate_most`. Stills (squares of `still_size` px, for search) are the best of each shot, in a shot longer
+    than `still_every_s` seconds of each such part, `still_most` at most.
+    """
+
+    storyboard_every_s: float = Field(default=1.0, gt=0)
+    storyboard_width: int = Field(default=160, ge=16)
+    storyboard_columns: int = Field(default=10, ge=1)
+    storyboard_most: int = Field(default=100, ge=1)
+    candidate_every_s: float = Field(default=0.5, gt=0)
+    candidate_most: int = Field(default=2400, ge=1)
+    still_every_s: float = Field(default=2.0, gt=0)
+    still_size: int = Field(default=224, ge=16)
+    still_most: int = Field(default=300, ge=1)
     waveform_samples_per_pixel: int = 256
 
 

@@ -95,12 +95,12 @@ def test_another_loudness_remakes_the_sound_only(media: Path, place: Place):
     check_new_version(place, rows, {"mezzanine", "audio", "preview"})
 
 
-def test_another_poster_time_remakes_the_poster_only(media: Path, place: Place):
-    """A new time for the poster makes poster and placeholder again, and nothing else."""
-    rows = changed(place, preview={"poster_at_s": 1.0}).run(media)
-    assert made_anew(rows["clip.mp4"]) == {"preview.poster", "preview.placeholder"}
+def test_another_storyboard_remakes_the_storyboard_only(media: Path, place: Place):
+    """Wider tiles make the storyboard again, and nothing else."""
+    rows = changed(place, preview={"storyboard_width": 120}).run(media)
+    assert made_anew(rows["clip.mp4"]) == {"preview.storyboard"}
     assert not made_anew(rows["noise.png"])
-    check_new_version(place, rows, {"poster"})
+    check_new_version(place, rows, {"storyboard", "storyboard-map"})
 
 
 def check_new_version(place: Place, rows: dict[str, Any], different: set[str]) -> None:

@@ -18,7 +18,7 @@ from operators.media.audio import render_audio
 from operators.media.chunks import plan_chunks, read_timeline
 from operators.media.join import join, remux
 from operators.media.probe import quick_probe
-from operators.media.video import choose_poster, render_chunk
+from operators.media.video import render_chunk
 from schemas.errors import AssetError
 from schemas.pipelines import AudioParams, Limits, PreviewParams, VideoEncode, VideoParams
 
@@ -97,11 +97,11 @@ def test_only_the_outputs_asked_for_are_made(tmp_path: Path) -> None:
     """A plan for a subset makes nothing else."""
     path = make.write(tmp_path / "c.mp4", make.Clip(pts=range(24)))
     plan = planned(path)
-    for asked in ({"storyboard"}, {"preview"}, {"poster", "stills"}):
+    for asked in ({"storyboard"}, {"preview"}, {"poster", "stills"}, {"shots"}):
         result = render_chunk(path, tmp_path, plan.only(asked), None, None)
         made = {name for name, _ in result.encodes}
-        made |= {n for n in ("tiles", "stills", "posters") if getattr(result, n)}
-        names = {"storyboard": "tiles", "poster": "posters"}
+        made |= {n for n in ("tiles", "stills", "poster", "strip") if getattr(result.kept, n)}
+        names = {"storyboard": "tiles", "shots": "strip"}
         assert made == {names.get(name, name) for name in asked}
 
 
@@ -147,9 +147,9 @@ def test_colour_is_carried(tmp_path: Path, fields: dict, tags: str) -> None:
     out, results = rendered(path, tmp_path / "o", planned(path))
     video = quick_probe(out, "video", Limits()).video
     assert video is not None and (video.primaries, video.matrix, video.range) == (tags, tags, "limited")
-    poster = choose_poster([p for result in results for p in result.posters])
-    assert poster is not None
-    for name in (poster.file, results[0].tiles[0][1], results[0].stills[0][1]):
+    kept = results[0].kept
+    assert kept.poster is not None
+    for name in (kept.poster[0], kept.tiles[0][1], kept.stills[0][1]):
         seen = np.asarray(Image.open(tmp_path / "o" / name).convert("RGB")).mean(axis=(0, 1))
         assert np.abs(seen - wanted).max() < 8
 

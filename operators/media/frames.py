@@ -18,8 +18,10 @@ from schemas.errors import AssetError
 _BACK_S = (0, 1, 2, 5, 10, 30)
 
 
-def decoded(path: Path | str, start: int | None, stop: int | None) -> Iterator[Any]:
+def decoded(path: Path | str, start: int | None, stop: int | None, keys_only: bool = False) -> Iterator[Any]:
     """Yields frames with start <= pts < stop, as stored; `start` is a key frame's pts in the stream's ticks.
+
+    With `keys_only` key frames alone, a tenth of the work.
 
     Pictures that lead an open GOP's key frame are shown before it: they belong to the chunk before, which
     reads past its own end to find them. Errors: no_media_stream, corrupt_media (with the time).
@@ -30,6 +32,8 @@ def decoded(path: Path | str, start: int | None, stop: int | None) -> Iterator[A
             raise AssetError("no_media_stream", "no video track")
         only(container, video)
         strict(video)
+        if keys_only:
+            video.codec_context.skip_frame = "NONKEY"
         if start is not None:
             _land_before(container, video, start)
         for frame in _frames(container, video, start, stop):

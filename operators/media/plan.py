@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 from operators.media import h273
@@ -17,7 +19,9 @@ from schemas.technical import Technical, VideoTrack
 
 Filters = tuple[tuple[str, str], ...]
 _CONVERTED_CHUNK_S = 30.0
-_CANDIDATES, _CANDIDATE_STEP_S = 5, 0.5
+# as many key frames, and no farther apart, are enough to choose a poster from
+_KEYS_ENOUGH, _KEYS_APART_S = 8, 5
+_EXACT_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class RenderPlan:
     """What a video's chunks are rendered to. `None` and an empty tuple stand for outputs not asked for.
 
     `filters` turn a decoded picture into an upright one of 8-bit 4:2:0 in `colour`; none where it is so.
-    `poster` are candidates, the first that shows something is taken.
+    `stills` and `poster` are candidates; `shots` asks for a strip of all pictures. `on_keys` are the outputs whose
+    pictures are all key frames.
     """
 
     time_base: Fraction
@@ -62,19 +67,28 @@ class RenderPlan:
     storyboard: Pick | None = None
     stills: Pick | None = None
     poster: tuple[int, ...] = ()
+    shots: bool = False
+    on_keys: frozenset[str] = frozenset()
     frames: int = 0
     duration: float = 0.0
     variable: bool = False
 
     def only(self, outputs: Collection[str]) -> RenderPlan:
-        """The plan for these outputs alone: names of encodes, "storyboard", "stills", "poster"."""
+        """The plan for these outputs alone: names of encodes, "storyboard", "stills", "poster", "shots"."""
         return replace(
             self,
             encodes=tuple(e for e in self.encodes if e.name in outputs),
             storyboard=self.storyboard if "storyboard" in outputs else None,
             stills=self.stills if "stills" in outputs else None,
             poster=self.poster if "poster" in outputs else (),
+            shots="shots" in outputs,
         )
+
+    @property
+    def keys_only(self) -> bool:
+        """Whether key frames are all that has to be decoded."""
+        asked = {"storyboard": self.storyboard, "stills": self.stills, "poster": self.poster}
+        return not self.encodes and not self.shots and self.on_keys >= {name for name, pick in asked.items() if pick}
 
     def seconds(self, pts: int) -> float:
         """Seconds from the asset's zero."""
@@ -102,7 +116,8 @@ def plan_of(timeline: Timeline, track: VideoTrack, video: VideoParams, preview: 
     small = min(((e.width, e.height) for e in encodes), key=math.prod)
     tile = fitted((Fraction(small[0]), Fraction(small[1])), _tile_short(small, preview.storyboard_width))
     every = preview.storyboard_every_s, preview.storyboard_most
-    still = preview.still_every_s, preview.still_most
+    candidate = preview.candidate_every_s, preview.candidate_most
+    board, posters = _on_keys(timeline, _pick(timeline, *every, tile)), _poster_keys(timeline, *candidate)
     return RenderPlan(
         time_base=timeline.time_base,
         origin=timeline.origin,
@@ -113,9 +128,11 @@ def plan_of(timeline: Timeline, track: VideoTrack, video: VideoParams, preview: 
         small=small,
         chunks=plan_chunks(timeline.keys, timeline.end, timeline.time_base, _chunk_seconds(track, video)),
         encodes=encodes,
-        storyboard=_pick(timeline, *every, tile),
-        stills=_pick(timeline, *still, (preview.still_size, preview.still_size)),
-        poster=_poster(timeline, preview.poster_at_s),
+        storyboard=board or _pick(timeline, *every, tile),
+        stills=(stills := _pick(timeline, *candidate, (preview.still_size, preview.still_size))),
+        poster=posters or stills.pts,
+        shots=True,
+        on_keys=frozenset(name for name, found in (("storyboard", board), ("poster", posters)) if found),
         frames=len(timeline.pictures),
         duration=timeline.duration,
         variable=timeline.variable,
@@ -161,8 +178,23 @@ def _pick(timeline: Timeline, every: float, most: int, size: tuple[int, int]) ->
     return Pick(times, tuple(timeline.shown_at(t) for t in times), size, step)
 
 
-def _poster(timeline: Timeline, at: float) -> tuple[int, ...]:
-    """Candidates from `at` on, or from the middle of a video that ends before."""
-    start = at if at < timeline.duration else timeline.duration / 2
-    times = (start + i * _CANDIDATE_STEP_S for i in range(_CANDIDATES))
-    return tuple(dict.fromkeys(timeline.shown_at(min(t, timeline.seconds(timeline.last))) for t in times))
+def _on_keys(timeline: Timeline, pick: Pick) -> Pick | None:
+    """The pick with a key frame's picture and time in each stretch, None where a stretch has no key frame."""
+    times = [timeline.seconds(key) for key in timeline.keys]
+    places = [bisect_left(times, start - _EXACT_S) for start in pick.times]
+    ends = (*pick.times[1:], math.inf)
+    if any(place == len(times) or times[place] >= end - _EXACT_S for place, end in zip(places, ends, strict=True)):
+        return None
+    shown = tuple(round(max(0.0, times[place]), 6) for place in places)
+    return replace(pick, times=shown, pts=tuple(timeline.keys[place] for place in places))
+
+
+def _poster_keys(timeline: Timeline, every: float, most: int) -> tuple[int, ...]:
+    """Key frames to choose a poster from, `every` seconds apart; none where they are too few to choose from."""
+    step, kept = max(every, timeline.duration / most), list[int]()
+    for key in timeline.keys:
+        if not kept or (key - kept[-1]) * timeline.time_base >= step - _EXACT_S:
+            kept.append(key)
+    borders = [*kept, timeline.end]
+    gaps = [(b - a) * timeline.time_base for a, b in pairwise(borders)]
+    return tuple(kept) if len(kept) >= _KEYS_ENOUGH and max(gaps) <= _KEYS_APART_S else ()

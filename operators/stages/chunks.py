@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from operators.media.appeal import Candidate
 from operators.media.chunks import Range
 from operators.media.plan import RenderPlan, plan_video
-from operators.media.video import Poster
 from operators.stages.groups import beside
 from operators.stages.services import Services
 from operators.stages.steps import File, Made, Step, together
@@ -17,17 +17,18 @@ from operators.stages.validate import original_of
 from operators.stages.video_tasks import LIMITS, ChunkFiles, render
 from schemas.asset import StepResult, Work
 
-VERSION = "1"
+VERSION = "2"
 PLANNING = 10
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """All chunks' files in order: digests by output, and the candidates for the poster."""
+    """All chunks' files in order: digests by output; the candidates for stills, and of each poster file its own."""
 
     plan: RenderPlan
     files: dict[str, list[str]]
-    posters: list[Poster]
+    candidates: list[Candidate]
+    posters: list[Candidate]
 
 
 async def rendered(services: Services, work: Work, outputs: Collection[str]) -> Rendered | None:
@@ -48,20 +49,25 @@ async def rendered(services: Services, work: Work, outputs: Collection[str]) -> 
 
 def _collected(plan: RenderPlan, outputs: Sequence[str], chunks: list[dict[str, StepResult]]) -> Rendered:
     files = {name: [o.sha256 for chunk in chunks for o in chunk[name].outputs] for name in outputs}
-    found = [p for chunk in chunks if "poster" in chunk for p in chunk["poster"].values["posters"]]
-    return Rendered(plan, files, [Poster(**p) for p in found])
+    return Rendered(plan, files, _candidates(chunks, "stills"), _candidates(chunks, "poster"))
+
+
+def _candidates(chunks: list[dict[str, StepResult]], name: str) -> list[Candidate]:
+    return [Candidate(**c) for chunk in chunks if name in chunk for c in chunk[name].values["candidates"]]
 
 
 def steps_of(work: Work, outputs: Sequence[str], chunk: Range) -> list[Step]:
     """A step for each output of a chunk; `range` in ticks of the source's clock."""
     preview, video = work.pipeline.preview, work.pipeline.video
     small = {"from": video.preview.height}
+    candidates = preview.model_dump(include={"candidate_every_s", "candidate_most"})
     params: dict[str, dict[str, Any]] = {
         "mezzanine": {"encode": video.mezzanine},
         "preview": {"encode": video.preview, "from": video.mezzanine.height},
         "storyboard": small | preview.model_dump(include={"storyboard_every_s", "storyboard_width", "storyboard_most"}),
-        "stills": small | preview.model_dump(include={"still_every_s", "still_size", "still_most"}),
-        "poster": {"at_s": preview.poster_at_s, "from": video.mezzanine.height},
+        "stills": small | candidates | {"still_size": preview.still_size},
+        "poster": candidates | {"from": video.mezzanine.height},
+        "shots": small,
     }
     inputs = (original_of(work).sha256,)
     return [
@@ -93,6 +99,8 @@ def _length(plan: RenderPlan, chunk: Range) -> float:
 
 
 def _made(name: str, made: ChunkFiles) -> Made:
-    kind = "video/mp4" if made.files[name].suffix == ".mp4" else "application/zip"
-    values = {"posters": [asdict(p) for p in made.posters]} if name == "poster" else {}
-    return Made([File(name, "chunk", made.files[name], kind)], values)
+    values = {"candidates": [asdict(c) for c in made.candidates[name]]} if name in made.candidates else {}
+    path = made.files.get(name)
+    kinds = {".mp4": "video/mp4", ".jpg": "image/jpeg"}
+    files = [File(name, "chunk", path, kinds.get(path.suffix, "application/zip"))] if path else []
+    return Made(files, values)

@@ -75,11 +75,11 @@ def lines_of(line: Any) -> dict[str, Any]:
 
 
 def moments_of(stills: Output, times_ms: Sequence[int]) -> list[Moment]:
-    """The stretch that each still stands for, up to the next one's time; the whole asset for a picture."""
+    """The stretch of a shot that each still stands for; the whole asset for a picture."""
     if stills.media_type != "application/zip":
         return [Moment()]
-    every = float(stills.properties["every_s"])
-    return [Moment(start_s=ms / 1000, end_s=round(ms / 1000 + every, 3)) for ms in times_ms]
+    spans = stills.properties["spans"]
+    return [Moment(start_s=start, end_s=end) for _, (start, end) in zip(times_ms, spans, strict=True)]
 
 
 def summed(found: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:

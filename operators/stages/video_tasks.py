@@ -9,57 +9,72 @@ from pathlib import Path
 
 from PIL import Image
 
+from operators.media.appeal import Candidate
+from operators.media.kept import Kept
 from operators.media.plan import RenderPlan
+from operators.media.shots import Shot, Still, choose_stills, find_shots
 from operators.media.storyboard import sprite, stills_archive, webvtt_map
 from operators.media.thumb import thumb_hash
-from operators.media.video import ChunkResult, Poster, choose_poster, render_chunk
+from operators.media.video import render_chunk
 from operators.sandbox import TaskLimits
+from schemas.pipelines import PreviewParams
 
 LIMITS = TaskLimits(wall_s=2 * 3600, cpu_s=2 * 3600)
 
 
 @dataclass(frozen=True)
 class ChunkFiles:
-    """A chunk's files by output: one MP4 for each encode, one zip of pictures for each of the others."""
+    """A chunk's files by output, one each: MP4s of the encodes, the poster's JPEG, zips of all other pictures.
+
+    `candidates` are those of the stills, and of the poster the one that is its file.
+    """
 
     files: dict[str, Path]
-    posters: tuple[Poster, ...]
+    candidates: dict[str, tuple[Candidate, ...]]
 
 
 def render(path: Path, scratch: Path, plan: RenderPlan, start: int | None, stop: int | None) -> ChunkFiles:
     """Renders a chunk, and packs each kind of its pictures into one zip. Raises as `render_chunk` does."""
     result = render_chunk(path, scratch, plan, start, stop)
+    kept = result.kept
     files = {name: scratch / file for name, file in result.encodes}
-    for name, pictures in _pictures(result, plan).items():
+    files |= {"poster": scratch / kept.poster[0]} if kept.poster else {}
+    for name, pictures in _pictures(kept, plan).items():
         files[name] = _packed(scratch, name, pictures)
-    return ChunkFiles(files, result.posters)
+    candidates = {"stills": kept.candidates} if plan.stills else {}
+    candidates |= {"poster": (kept.poster[1],) if kept.poster else ()} if plan.poster else {}
+    return ChunkFiles(files, candidates)
 
 
-def _pictures(result: ChunkResult, plan: RenderPlan) -> dict[str, list[str]]:
+def _pictures(kept: Kept, plan: RenderPlan) -> dict[str, list[str]]:
     found = {
-        "storyboard": [file for _, file in result.tiles] if plan.storyboard else None,
-        "stills": [file for _, file in result.stills] if plan.stills else None,
-        "poster": [p.file for p in result.posters] if plan.poster else None,
+        "storyboard": [file for _, file in kept.tiles] if plan.storyboard else None,
+        "stills": [file for _, file in kept.stills] if plan.stills else None,
+        "shots": [kept.strip] if plan.shots else None,
     }
     return {name: files for name, files in found.items() if files is not None}
 
 
 def _packed(scratch: Path, name: str, files: Sequence[str]) -> Path:
+    """A zip; what is no JPEG or PNG is worth packing."""
     path = scratch / f"{name}.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as pack:
+    with zipfile.ZipFile(path, "w", compresslevel=1) as pack:
         for file in files:
-            pack.write(scratch / file, file)
+            raw = file.endswith(".raw")
+            pack.write(scratch / file, file, zipfile.ZIP_DEFLATED if raw else zipfile.ZIP_STORED)
     return path
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of all chunks put together: sprite with map, stills, poster with its pixels and placeholder."""
+    """The pictures of all chunks put together: sprite with map, shots, stills, poster with pixels and placeholder."""
 
     storyboard: Path | None = None
     storyboard_map: Path | None = None
     sprite_size: tuple[int, int] = (0, 0)
+    shots: tuple[Shot, ...] = ()
     stills: Path | None = None
+    kept: tuple[Still, ...] = ()
     poster: Path | None = None
     poster_size: tuple[int, int] = (0, 0)
     poster_time: float = 0.0
@@ -67,28 +82,56 @@ class Pictures:
 
 
 def assemble(
-    scratch: Path, plan: RenderPlan, columns: int, packs: dict[str, list[Path]], posters: list[Poster]
+    scratch: Path,
+    plan: RenderPlan,
+    params: PreviewParams,
+    packs: dict[str, list[Path]],
+    candidates: list[Candidate],
+    posters: list[Candidate],
 ) -> Pictures:
-    """Storyboard, stills and poster from the chunks' zips, of those outputs that `packs` has."""
+    """Storyboard, shots with stills, and poster from the chunks' files, of those outputs that `packs` has.
+
+    `posters` are the candidates of the poster's files, in their order.
+    """
     found = Pictures()
     if "storyboard" in packs and plan.storyboard:
-        tiles = {_number(p): p for p in _unpacked(scratch / "tiles", packs["storyboard"])}
-        sheet, cues = scratch / "storyboard.jpg", scratch / "storyboard.vtt"
-        size = sprite(tiles, plan.storyboard, columns, sheet)
-        cues.write_text(webvtt_map(plan.storyboard, columns, plan.duration, sheet.name))
-        found = replace(found, storyboard=sheet, storyboard_map=cues, sprite_size=size)
-    if "stills" in packs and plan.stills:
-        archive = scratch / "stills.zip"
-        stills_archive({_number(p): p for p in _unpacked(scratch / "single", packs["stills"])}, archive)
-        found = replace(found, stills=archive)
-    chosen = choose_poster(posters)
-    if "poster" in packs and chosen:
-        pictures = {p.name: p for p in _unpacked(scratch / "posters", packs["poster"])}
-        found = _with_poster(found, pictures[chosen.file], chosen)
+        found = _with_storyboard(found, scratch, plan, params.storyboard_columns, packs["storyboard"])
+    if "stills" in packs:
+        found = _with_stills(found, scratch, plan, params, packs, candidates)
+    if "poster" in packs and posters:
+        path, chosen = max(zip(packs["poster"], posters, strict=True), key=lambda pair: pair[1].score)
+        found = _with_poster(found, path, chosen)
     return found
 
 
-def _with_poster(found: Pictures, path: Path, chosen: Poster) -> Pictures:
+def _with_storyboard(found: Pictures, scratch: Path, plan: RenderPlan, columns: int, packs: list[Path]) -> Pictures:
+    assert plan.storyboard is not None
+    tiles = {_number(p): p for p in _unpacked(scratch / "tiles", packs)}
+    sheet, cues = scratch / "storyboard.jpg", scratch / "storyboard.vtt"
+    size = sprite(tiles, plan.storyboard, columns, sheet)
+    cues.write_text(webvtt_map(plan.storyboard, columns, plan.duration, sheet.name))
+    return replace(found, storyboard=sheet, storyboard_map=cues, sprite_size=size)
+
+
+def _with_stills(
+    found: Pictures,
+    scratch: Path,
+    plan: RenderPlan,
+    params: PreviewParams,
+    packs: dict[str, list[Path]],
+    candidates: list[Candidate],
+) -> Pictures:
+    strips = [strip for pack in packs["shots"] for strip in _unpacked(scratch / pack.name, [pack])]
+    time_base, origin = float(plan.time_base), float(plan.origin)
+    shots = find_shots(strips, float(plan.rate), time_base, origin, plan.duration)
+    kept = choose_stills(shots, candidates, params.still_every_s, params.still_most)
+    pictures = {_number(p): p for p in _unpacked(scratch / "single", packs["stills"])}
+    archive = scratch / "stills.zip"
+    stills_archive({still.ms: pictures[still.ms] for still in kept}, archive)
+    return replace(found, shots=shots, stills=archive, kept=kept)
+
+
+def _with_poster(found: Pictures, path: Path, chosen: Candidate) -> Pictures:
     with Image.open(path) as image:
         return replace(
             found,

@@ -26,6 +26,7 @@ from schemas.errors import AssetError
 from schemas.technical import Technical, VideoTrack
 
 VERSION = "1"
+PICTURES = "2"
 FINISHING = 20
 
 
@@ -47,6 +48,8 @@ async def missing(services: Services, work: Work) -> set[str]:
     needed = {name for name, result in found.items() if result is None}
     if "placeholder" in needed:
         needed = needed - {"placeholder"} | {"poster"}
+    if "stills" in needed:
+        needed.add("shots")
     sound = [await find(services, work.tenant, step) for step in audios.steps_of(work)] if has_sound(work) else []
     known = [StepRun(result=result, cached=True) for result in sound if result]
     last = {"preview": preview_step(work, known), "mezzanine": mezzanine_step(work, known)}
@@ -175,25 +178,27 @@ def picture_steps(work: Work) -> list[Step]:
     board = params.model_dump(
         include={"storyboard_every_s", "storyboard_width", "storyboard_columns", "storyboard_most"}
     )
+    candidates = params.model_dump(include={"candidate_every_s", "candidate_most"})
     stills = params.model_dump(include={"still_every_s", "still_size", "still_most"})
     return [
-        Step("preview", "poster", VERSION, inputs, {"at_s": params.poster_at_s}),
-        Step("preview", "placeholder", VERSION, inputs, {"at_s": params.poster_at_s}),
-        Step("preview", "storyboard", VERSION, inputs, board),
-        Step("preview", "stills", VERSION, inputs, stills),
+        Step("preview", "poster", PICTURES, inputs, candidates),
+        Step("preview", "placeholder", PICTURES, inputs, candidates),
+        Step("preview", "storyboard", PICTURES, inputs, board),
+        Step("preview", "stills", PICTURES, inputs, candidates | stills),
     ]
 
 
 async def _pictures(services: Services, work: Work, made: Rendered | None) -> list[StepRun]:
     async def compute(wanted: Sequence[Step], scratch: Path) -> dict[str, Made]:
         names = {"poster" if step.name == "placeholder" else step.name for step in wanted}
-        plan, columns = _of(made, next(iter(names)))[0], work.pipeline.preview.storyboard_columns
+        names |= {"shots"} if "stills" in names else set()
+        plan = _of(made, next(iter(names)))[0]
         assert made is not None
         async with AsyncExitStack() as stack:
             packs = {name: await _local(services, work, stack, scratch, made.files[name]) for name in names}
             pictures = await services.pools.run(
-                "light", assemble, scratch, plan, columns, packs, made.posters, limits=LIMITS,
-                read=[path for paths in packs.values() for path in paths], scratch=scratch,
+                "light", assemble, scratch, plan, work.pipeline.preview, packs, made.candidates, made.posters,
+                limits=LIMITS, read=[path for paths in packs.values() for path in paths], scratch=scratch,
             )  # fmt: skip
         return pictures_made(pictures, plan)
 
@@ -210,9 +215,11 @@ def pictures_made(found: Pictures, plan: RenderPlan) -> dict[str, Made]:
         made["storyboard"] = Made(
             [sheet, cues], {"tiles": len(plan.storyboard.times), "every_s": plan.storyboard.every}
         )
-    if found.stills and plan.stills:
-        about = {"every_s": plan.stills.every, "count": len(plan.stills.times)}
-        made["stills"] = Made([File("stills", "stills", found.stills, "application/zip", about)])
+    if found.stills:
+        spans = [[still.start, still.end] for still in found.kept]
+        about = {"spans": spans, "count": len(spans)}
+        shots = [[shot.start, shot.end] for shot in found.shots]
+        made["stills"] = Made([File("stills", "stills", found.stills, "application/zip", about)], {"shots": shots})
     if found.poster:
         about = {"width": found.poster_size[0], "height": found.poster_size[1], "time_s": round(found.poster_time, 3)}
         made["poster"] = Made([File("poster", "poster", found.poster, "image/jpeg", about)])

@@ -1,0 +1,53 @@
+"""A picture in every size that outputs ask for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+
+from operators.media.plan import RenderPlan
+
+
+class Sizes:
+    """A picture in the sizes asked for, each made once and from the next larger one."""
+
+    def __init__(self, plan: RenderPlan) -> None:
+        self._plan = plan
+        # A reformatter that changes its size rebuilds its tables, so there is one for each.
+        self._scalers: dict[tuple[Any, ...], VideoReformatter] = {}
+        self._made: dict[tuple[int, int], Any] = {}
+
+    def start(self, frame: Any) -> None:
+        """Takes the next picture."""
+        self._made = {self._plan.base: self._scaled(frame, self._plan.base)}
+
+    def at(self, size: tuple[int, int]) -> Any:
+        """The picture as 8-bit 4:2:0."""
+        if size not in self._made:
+            self._made[size] = self._scaled(self._made[self._plan.base], size)
+        return self._made[size]
+
+    def rgb(self, size: tuple[int, int], source: tuple[int, int], order: str = "rgb24") -> Any:
+        """The picture as a full-range frame of 8-bit RGB or BGR, made from its rendition in `source` size."""
+        return self.coloured(self.at(source), size, order)
+
+    def coloured(self, frame: Any, size: tuple[int, int], order: str = "rgb24") -> Any:
+        """The same of a picture that `at` gave earlier."""
+        return self._scaler("rgb", size).reformat(
+            frame,
+            *size,
+            order,
+            src_colorspace=self._plan.colour.scaler,
+            interpolation=Interpolation.AREA,
+            src_color_range=ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            threads=1,
+        )
+
+    def _scaler(self, *key: Any) -> VideoReformatter:
+        return self._scalers.setdefault(key, VideoReformatter())
+
+    def _scaled(self, frame: Any, size: tuple[int, int]) -> Any:
+        scaler = self._scaler("yuv", size)
+        return scaler.reformat(frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1)
