@@ -33,14 +33,17 @@ class Derived:
     files: dict[str, Path]
 
 
-def derived(clip: Path, out: Path) -> Derived:
-    """All derivatives of a video, sandbox, object store and result records included. Raises Unfair for a remux."""
+def derived(clip: Path, out: Path, remuxed: bool = False) -> Derived:
+    """All derivatives of a video, sandbox, object store and result records included.
+
+    Raises Unfair where the clip's own pictures are copied, or with `remuxed` where they are not.
+    """
     settings, started = Settings(out=out), time.perf_counter()
     with Runtime(settings, "bench", None) as runtime:
         start_s = time.perf_counter() - started
         services, loop = runtime.services, runtime.loop
         event = next(events_of(settings, [str(clip)], submission_of(settings)))
-        work = loop.run(_admitted(services, received(event.model_dump_json().encode())))
+        work = loop.run(_admitted(services, received(event.model_dump_json().encode()), remuxed))
         ingest_s = time.perf_counter() - started - start_s
         with metered() as cost:
             runs = _item(loop.run(derive.run(services, work))).steps
@@ -49,10 +52,10 @@ def derived(clip: Path, out: Path) -> Derived:
     return Derived(cost, start_s, ingest_s, again.cpu, {name: _path(services, work, runs, name) for name in FILES})
 
 
-async def _admitted(services: Services, event: Received) -> Work:
+async def _admitted(services: Services, event: Received, remuxed: bool) -> Work:
     work = _item(await validate.run(services, _item(await ingest.run(services, event))))
-    if videos.is_remuxed(work):
-        raise Unfair("the clip's own pictures would be copied: nothing to compare")
+    if videos.is_remuxed(work) != remuxed:
+        raise Unfair(f"the clip's own pictures would {'not ' if remuxed else ''}be copied: nothing to compare")
     return work
 
 

@@ -41,6 +41,18 @@ def clip(seconds: int) -> Path:
     return path
 
 
+def web_clip(seconds: int) -> Path:
+    """The same pictures with AAC at the target loudness: nothing in it has to be encoded for the web."""
+    path = CACHE / f"web-{VERSION}-{seconds}s.mp4"
+    if not path.exists():
+        part = path.with_suffix(".part.mp4")
+        levelled = "aformat=channel_layouts=stereo,loudnorm=I=-14:TP=-2.5:LRA=7,aresample=48000"
+        aac = ("-c:v", "copy", "-af", levelled, "-c:a", "aac", "-b:a", "160k", "-movflags", "+faststart")
+        _ffmpeg("-i", clip(seconds), *aac, part)
+        part.rename(path)
+    return path
+
+
 def _film(path: Path, seconds: int) -> None:
     pan = f"x='96+96*sin(2*PI*t/{FILM_S})':y='54+54*cos(2*PI*t/{FILM_S})'"
     picture = f"scale=2112:1188:flags=bicubic,crop=1920:1080:{pan},noise=c0s=3:c0f=t:all_seed=7,setsar=1,format=yuv420p"

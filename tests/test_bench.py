@@ -92,7 +92,7 @@ def test_quick_run_writes_all_ratios(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr[-2000:]
     rows = json.loads(out.read_text())
-    assert [list(row) for row in rows] == [["measure", "ratio", "aim"]] * 6
-    assert [row["aim"] for row in rows] == [0.6, 1.0, 1.0, 0.8, 1.0, 2.0]
+    assert [list(row) for row in rows] == [["measure", "ratio", "aim"]] * 7
+    assert [row["aim"] for row in rows] == [0.97, 0.95, 0.8, 0.25, 0.75, 0.95, 2.0]
     assert all(0.02 < row["ratio"] < 200 for row in rows)
     assert "options but threads are equal" in run.stdout and "others' CPU s" in run.stdout

@@ -8,7 +8,7 @@ out=$2
 mkdir -p "$out"
 
 "$FF" -hide_banner -nostats -y -i "$source" -vn \
-  -af aformat=channel_layouts=stereo,ebur128=framelog=quiet -f null - 2> "$out/loudness.txt"
+  -af aformat=channel_layouts=stereo,ebur128=peak=true:framelog=quiet -f null - 2> "$out/loudness.txt"
 gain=$(awk '/Summary/ { seen = 1 } seen && $1 == "I:" { print -14 - $2; exit }' "$out/loudness.txt")
 
 "$FF" -v error -y -i "$source" -filter_complex "
