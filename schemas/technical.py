@@ -12,6 +12,19 @@ Cadence = Literal["constant", "variable", "unknown"]
 Hdr = Literal["none", "pq", "hlg"]
 
 
+class Mastering(Model):
+    """The display on which HDR was mastered (SMPTE ST 2086), and the light of the content (CTA-861.3), in cd/m2.
+
+    `primaries` are x and y of red, green, blue and white; what the source does not tell is None.
+    """
+
+    primaries: tuple[float, ...] | None = None
+    min_nits: float | None = None
+    max_nits: float | None = None
+    max_cll: int | None = None
+    max_fall: int | None = None
+
+
 class VideoTrack(Model):
     """The first real video track. `width` and `height` are stored pixels, before rotation and pixel aspect.
 
@@ -37,11 +50,13 @@ class VideoTrack(Model):
     matrix: str = "unspecified"
     range: Literal["limited", "full", "unspecified"] = "unspecified"
     hdr: Hdr = "none"
+    mastering: Mastering | None = None
     interlaced: bool = False
+    alpha: bool = False
 
 
 class AudioTrack(Model):
-    """An audio track; `sample_rate` in Hz, `bit_rate` in bit/s."""
+    """An audio track; `sample_rate` in Hz, `bit_rate` in bit/s, `default` as the container marks it."""
 
     codec: str
     profile: str | None = None
@@ -50,13 +65,18 @@ class AudioTrack(Model):
     sample_rate: int = Field(gt=0)
     bit_rate: int | None = None
     language: str | None = None
+    title: str | None = None
+    default: bool = False
 
 
 class SubtitleTrack(Model):
-    """A subtitle track; `language` as the container names it (ISO 639-2)."""
+    """A subtitle track; `language` as the container names it (ISO 639-2), `forced` for foreign speech alone."""
 
     codec: str
     language: str | None = None
+    title: str | None = None
+    default: bool = False
+    forced: bool = False
 
 
 class Picture(Model):
@@ -85,7 +105,10 @@ class Document(Model):
 
 
 class Technical(Model):
-    """Technical metadata of an asset. `duration` in s, `bit_rate` in bit/s; `tags` as the file has them."""
+    """Technical metadata of an asset. `duration` in s, `bit_rate` in bit/s; `tags` as the file has them.
+
+    `timecode` is that of the first picture, HH:MM:SS:FF, with ; before FF where frames are dropped (SMPTE ST 12-1).
+    """
 
     kind: Literal["video", "audio", "image", "document"]
     container: str
@@ -97,4 +120,5 @@ class Technical(Model):
     subtitles: tuple[SubtitleTrack, ...] = ()
     image: Picture | None = None
     document: Document | None = None
+    timecode: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)

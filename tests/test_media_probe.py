@@ -94,6 +94,7 @@ def test_an_edit_list_that_hides_the_first_pictures_is_no_error(tmp_path: Path) 
         ({"pixel_format": "yuv444p"}, False),
         ({"pixel_format": "yuv420p10le"}, False),
         ({"interlaced": True}, False),
+        ({"tags": (9, 1, 9)}, False),
         ({"audio": None}, True),
     ],
 )

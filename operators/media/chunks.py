@@ -14,11 +14,8 @@ from typing import Any
 import av
 import numpy as np
 
-from operators.media.source import corrupt, only, opened, origin_of, packets_of, video_of
+from operators.media.source import UNCUT, corrupt, only, opened, origin_of, packets_of, video_of
 from schemas.errors import AssetError
-
-# Times in these formats are made up from the order of packets, which a seek breaks: they are not cut.
-_NO_TIMES = {"avi"}
 
 Range = tuple[int | None, int | None]
 _SHARE, _SHORTEST = 4, 5
@@ -74,7 +71,7 @@ def read_timeline(path: Path | str) -> Timeline:
             raise AssetError("no_media_stream", "no video track")
         only(container, video)
         pictures, keys, last_duration = _collected(packets_of(container, video), video.time_base)
-        if container.format.name in _NO_TIMES:
+        if container.format.name in UNCUT:
             keys = keys[:1]
         return _timeline(pictures, keys, last_duration, video, origin_of(container))
 

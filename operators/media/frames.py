@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
 import av
 from av.container import InputContainer
 
-from operators.media.plan import Filters
-from operators.media.source import corrupt, only, opened, packets_of, strict, video_of
+from operators.media import h273
+from operators.media.filters import Filters
+from operators.media.source import UNORDERED, corrupt, only, opened, packets_of, strict, video_of
+from operators.media.tonemap import Volume, table
 from schemas.errors import AssetError
 
 _BACK_S = (0, 1, 2, 5, 10, 30)
+# haldclut of libavfilter 11.14 puts blue, red and green where planar RGB has green, blue and red
+_ORDER = "2:0:1"
 
 
 def decoded(path: Path | str, start: int | None, stop: int | None, keys_only: bool = False) -> Iterator[Any]:
@@ -31,12 +36,12 @@ def decoded(path: Path | str, start: int | None, stop: int | None, keys_only: bo
         if video is None:
             raise AssetError("no_media_stream", "no video track")
         only(container, video)
-        strict(video)
+        decoder = strict(video)
         if keys_only:
-            video.codec_context.skip_frame = "NONKEY"
+            decoder.skip_frame = "NONKEY"
         if start is not None:
             _land_before(container, video, start)
-        for frame in _frames(container, video, start, stop):
+        for frame in _frames(container, video, decoder, start, stop):
             if stop is not None and frame.pts >= stop:
                 return
             if start is None or frame.pts >= start:
@@ -57,23 +62,31 @@ def _land_before(container: InputContainer, video: Any, start: int) -> None:
     raise corrupt("video", start * video.time_base, "no key frame at or before this time")
 
 
-def _frames(container: InputContainer, video: Any, start: int | None, stop: int | None) -> Iterator[Any]:
-    """Decoded frames with rising pts; errors outside [start, stop) are another chunk's, or nobody's."""
+def _frames(container: InputContainer, video: Any, decoder: Any, start: int | None, stop: int | None) -> Iterator[Any]:
+    """Decoded frames with rising pts; errors outside [start, stop) are another chunk's, or nobody's.
+
+    Where packets have the times of their order in the file, the pictures take these in the order they are shown.
+    """
     floor, last = start, None
+    unordered, due = container.format.name in UNORDERED, list[int]()
     try:
         for packet in packets_of(container, video):
             if floor is None and packet.is_keyframe:
                 floor = packet.pts
-            for frame in _of_packet(packet, floor, stop):
+            if unordered and packet.size and packet.pts is not None:
+                heappush(due, packet.pts)
+            for frame in _of_packet(decoder, packet, floor, stop):
+                if unordered and due:
+                    frame.pts = heappop(due)
                 last = frame.pts = _rising(frame, last)
                 yield frame
     except av.FFmpegError as error:
         raise corrupt("video", None if last is None else last * video.time_base, error) from error
 
 
-def _of_packet(packet: Any, floor: int | None, stop: int | None) -> list[Any]:
+def _of_packet(decoder: Any, packet: Any, floor: int | None, stop: int | None) -> list[Any]:
     try:
-        return list(packet.decode())
+        return list(decoder.decode(packet if packet.size else None))
     except av.FFmpegError as error:
         pts = packet.pts
         before = None not in (pts, floor) and pts < floor
@@ -96,7 +109,7 @@ class Upright:
 
     def __init__(self, filters: Filters, time_base: Fraction) -> None:
         self._filters, self._time_base = filters, time_base
-        self._graph: Any = None
+        self._graph: _Chain | None = None
         self._shape: tuple[Any, ...] = ()
         self._waiting: deque[int] = deque()
 
@@ -106,43 +119,81 @@ class Upright:
             yield frame
             return
         shape = (frame.width, frame.height, frame.format.name)
-        if shape != self._shape:
+        if self._graph is None or shape != self._shape:
             yield from self.flush()
-            self._graph, self._shape = self._built(frame), shape
+            self._graph, self._shape = _Chain(frame, self._filters, self._time_base), shape
         self._waiting.append(frame.pts)
-        self._graph.vpush(frame)
+        self._graph.push(frame)
         yield from self._ready()
 
     def flush(self) -> Iterator[Any]:
         """Yields what was held back."""
         if self._graph is not None:
-            self._graph.vpush(None)
+            self._graph.push(None)
             yield from self._ready()
 
-    def _built(self, frame: Any) -> Any:
-        graph = av.filter.Graph()
-        graph.threads = 1
-        last = graph.add(
-            "buffer",
-            video_size=f"{frame.width}x{frame.height}",
-            pix_fmt=frame.format.name,
-            time_base=str(self._time_base),
-            colorspace=str(int(frame.colorspace)),
-            range=str(int(frame.color_range)),
-        )
-        for name, arguments in self._filters:
-            step = graph.add(name, arguments or None)
-            last.link_to(step)
-            last = step
-        last.link_to(graph.add("buffersink"))
-        graph.configure()
-        return graph
-
     def _ready(self) -> Iterator[Any]:
-        while True:
-            try:
-                frame = self._graph.vpull()
-            except (av.BlockingIOError, av.EOFError):
-                return
+        assert self._graph is not None
+        for frame in self._graph.pull():
             frame.pts, frame.time_base = self._waiting.popleft(), self._time_base
             yield frame
+
+
+class _Chain:
+    """A filter graph with one input and one output, for pictures like the first."""
+
+    def __init__(self, frame: Any, filters: Filters, time_base: Fraction) -> None:
+        self._graph = av.filter.Graph()
+        self._graph.threads = 1
+        self._tables: list[tuple[Any, Volume]] = []
+        tags = (int(frame.colorspace), int(frame.color_range))
+        self._source = last = self._input((frame.width, frame.height), frame.format.name, time_base, *tags)
+        for step in filters:
+            last = self._mapped(last, step) if isinstance(step, Volume) else self._linked(last, *step)
+        self._linked(last, "buffersink", "")
+        self._graph.configure()
+        for source, volume in self._tables:
+            source.push(_image(volume))
+            source.push(None)
+
+    def push(self, frame: Any | None) -> None:
+        """Takes a picture; None is the end."""
+        self._source.push(frame)
+
+    def pull(self) -> Iterator[Any]:
+        """Yields what is ready."""
+        while True:
+            try:
+                yield self._graph.vpull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+
+    def _input(self, size: tuple[int, int], pixels: str, time_base: Fraction, matrix: int, levels: int) -> Any:
+        return self._graph.add(
+            "buffer",
+            video_size=f"{size[0]}x{size[1]}",
+            pix_fmt=pixels,
+            time_base=str(time_base),
+            colorspace=str(matrix),
+            range=str(levels),
+        )
+
+    def _linked(self, last: Any, name: str, arguments: str) -> Any:
+        step = self._graph.add(name, arguments or None)
+        last.link_to(step)
+        return step
+
+    def _mapped(self, last: Any, volume: Volume) -> Any:
+        source = self._input(table(volume).shape[:2], "gbrp16le", Fraction(1), h273.RGB_MATRIX, h273.FULL)
+        step = self._linked(last, "haldclut", "interp=tetrahedral:clut=first")
+        source.link_to(step, 0, 1)
+        self._tables.append((source, volume))
+        ordered = self._linked(step, "shuffleplanes", _ORDER)
+        # else the pictures' own tags would still be the source's, and an encoder might believe them
+        return self._linked(ordered, "setparams", "color_primaries=bt709:color_trc=bt709")
+
+
+def _image(volume: Volume) -> Any:
+    image = av.VideoFrame.from_ndarray(table(volume), "gbrp16le")
+    image.pts, image.time_base = 0, Fraction(1)
+    return image

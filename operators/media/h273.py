@@ -22,8 +22,10 @@ MATRIX = {
 }  # fmt: skip
 RANGE: dict[int, Literal["limited", "full"]] = {1: "limited", 2: "full"}
 HDR: dict[str, Literal["pq", "hlg"]] = {"smpte2084": "pq", "arib-std-b67": "hlg"}
-LIMITED = 1
+LIMITED, FULL = 1, 2
+RGB_MATRIX, BT2020_MATRIX = 0, 9
 
+_WIDE = {"bt2020", "smpte432", "bt2020nc", "bt2020c"}
 _BT709, _BT601 = 1, 6
 _SCALER = {"bt709": Colorspace.ITU709, "bt470bg": Colorspace.ITU601, "smpte170m": Colorspace.ITU601}
 
@@ -46,10 +48,14 @@ def _code(names: dict[int, str], name: str, otherwise: int) -> int:
     return next((code for code, known in names.items() if known == name), otherwise)
 
 
+def is_wide(primaries: str, transfer: str, matrix: str) -> bool:
+    """Whether the colour volume is larger than that of BT.709: BT.2020 or P3 primaries, PQ or HLG."""
+    return primaries in _WIDE or matrix in _WIDE or transfer in HDR
+
+
 def is_plain(primaries: str, transfer: str, matrix: str) -> bool:
     """Whether the colour is delivered as it is: standard range, a BT.709 or BT.601 matrix or none named."""
-    wide = primaries == "bt2020" or transfer in HDR
-    return not wide and (matrix in _SCALER or matrix == "unspecified")
+    return not is_wide(primaries, transfer, matrix) and (matrix in _SCALER or matrix == "unspecified")
 
 
 def delivered(primaries: str, transfer: str, matrix: str, height: int) -> Colour:

@@ -12,13 +12,12 @@ from pathlib import Path
 
 from operators.media import h273
 from operators.media.chunks import Range, Timeline, plan_chunks, read_timeline
-from operators.media.geometry import fitted, square, turned, upright_filters
+from operators.media.filters import Filters, needs_neighbours, standard_filters
+from operators.media.geometry import fitted, square, turned
 from schemas.errors import AssetError
 from schemas.pipelines import PreviewParams, VideoEncode, VideoParams
 from schemas.technical import Technical, VideoTrack
 
-Filters = tuple[tuple[str, str], ...]
-_CONVERTED_CHUNK_S = 30.0
 # as many key frames, and no farther apart, are enough to choose a poster from
 _KEYS_ENOUGH, _KEYS_APART_S = 8, 5
 _EXACT_S = 0.001
@@ -86,9 +85,10 @@ class RenderPlan:
 
     @property
     def keys_only(self) -> bool:
-        """Whether key frames are all that has to be decoded."""
+        """Whether key frames are all that has to be decoded; fields are made frames with the help of others."""
         asked = {"storyboard": self.storyboard, "stills": self.stills, "poster": self.poster}
-        return not self.encodes and not self.shots and self.on_keys >= {name for name, pick in asked.items() if pick}
+        enough = self.on_keys >= {name for name, pick in asked.items() if pick}
+        return enough and not (self.encodes or self.shots or needs_neighbours(self.filters))
 
     def seconds(self, pts: int) -> float:
         """Seconds from the asset's zero."""
@@ -118,15 +118,16 @@ def plan_of(timeline: Timeline, track: VideoTrack, video: VideoParams, preview: 
     every = preview.storyboard_every_s, preview.storyboard_most
     candidate = preview.candidate_every_s, preview.candidate_most
     board, posters = _on_keys(timeline, _pick(timeline, *every, tile)), _poster_keys(timeline, *candidate)
+    colour = h273.delivered(track.primaries, track.transfer, track.matrix, track.height)
     return RenderPlan(
         time_base=timeline.time_base,
         origin=timeline.origin,
         rate=timeline.rate,
-        colour=h273.delivered(track.primaries, track.transfer, track.matrix, track.height),
-        filters=_filters(track, turned(base, track.rotation)),
+        colour=colour,
+        filters=standard_filters(track, turned(base, track.rotation), colour),
         base=base,
         small=small,
-        chunks=plan_chunks(timeline.keys, timeline.end, timeline.time_base, _chunk_seconds(track, video)),
+        chunks=plan_chunks(timeline.keys, timeline.end, timeline.time_base, video.chunk_s),
         encodes=encodes,
         storyboard=board or _pick(timeline, *every, tile),
         stills=(stills := _pick(timeline, *candidate, (preview.still_size, preview.still_size))),
@@ -146,28 +147,9 @@ def _encode(
     return Encode(name, width, height, params.crf, max(1, round(rate * Fraction(params.gop_s))), params.preset)
 
 
-def _chunk_seconds(track: VideoTrack, video: VideoParams) -> float:
-    """Least length of a chunk: converting the colour volume costs seconds of table building in each."""
-    plain = h273.is_plain(track.primaries, track.transfer, track.matrix)
-    return video.chunk_s if plain else max(video.chunk_s, _CONVERTED_CHUNK_S)
-
-
 def _tile_short(small: tuple[int, int], width: int) -> int:
     """The shorter side of a tile whose width is at most `width`."""
     return max(2, round(min(small) * width / small[0]))
-
-
-def _filters(track: VideoTrack, stored: tuple[int, int]) -> Filters:
-    """Deinterlace, scale to the largest output with the delivered colour and depth, turn upright."""
-    plain = h273.is_plain(track.primaries, track.transfer, track.matrix)
-    upright = upright_filters(track.rotation, track.mirrored)
-    ready = plain and track.pixel_format == "yuv420p" and track.range != "full"
-    if ready and not upright and not track.interlaced:
-        return ()
-    to_709 = ":out_color_matrix=bt709:out_primaries=bt709:out_transfer=bt709"
-    scale = f"{stored[0]}:{stored[1]}:flags=bicubic:out_range=limited{'' if plain else to_709}"
-    fields = (("bwdif", "mode=send_frame:deint=interlaced"),) if track.interlaced else ()
-    return (*fields, ("scale", scale), ("format", "yuv420p"), *upright)
 
 
 def _pick(timeline: Timeline, every: float, most: int, size: tuple[int, int]) -> Pick:

@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
 
 from operators.media import h273
 from operators.media.boxes import require_whole
 from operators.media.geometry import orientation
+from operators.media.mastering import mastering_of
 from operators.media.source import only, opened, packets_of, strict, video_of
 from schemas.errors import AssetError
 from schemas.pipelines import Limits, VideoParams
@@ -46,6 +48,7 @@ def quick_probe(path: Path | str, kind: Literal["video", "audio"], limits: Limit
             bit_rate=container.bit_rate or None,
             audio=tuple(_audio_track(s) for s in sounds),
             subtitles=tuple(_subtitle_track(s) for s in container.streams.subtitles),
+            timecode=_timecode(container),
             tags=_tags(container),
             video=None if video is None else _video_track(path, container, video, limits),
         )
@@ -62,7 +65,7 @@ def web_friendly(technical: Technical, params: VideoParams) -> bool:
         and video.pixel_format == "yuv420p"
         and min(video.width, video.height) <= params.mezzanine.height
         and video.pixel_aspect == "1/1"
-        and video.hdr == "none"
+        and h273.is_plain(video.primaries, video.transfer, video.matrix)
         and not (video.interlaced or video.rotation or video.mirrored)
     )
     return picture and all(_web_sound(track) for track in technical.audio[:1])
@@ -104,13 +107,12 @@ def _first_picture(path: Path | str, container: InputContainer, video: Any) -> A
 
 def _decode_first(container: InputContainer, video: Any) -> Any | None:
     only(container, video)
-    strict(video)
-    key = None
+    decoder, key = strict(video), None
     try:
         for count, packet in enumerate(packets_of(container, video)):
             if key is None and packet.size:
                 key = _require_key(packet)
-            if frames := _decoded(packet, key):
+            if frames := _decoded(decoder, packet, key):
                 return frames[0]
             if count > _PACKETS:
                 return None
@@ -125,10 +127,10 @@ def _require_key(packet: Any) -> Any:
     return packet
 
 
-def _decoded(packet: Any, key: Any) -> list[Any]:
+def _decoded(decoder: Any, packet: Any, key: Any) -> list[Any]:
     """Frames of a packet; pictures shown before the first key frame may lack what they refer to."""
     try:
-        return list(packet.decode())
+        return list(decoder.decode(packet if packet.size else None))
     except av.FFmpegError:
         if key is None or packet.pts is None or key.pts is None or packet.pts >= key.pts:
             raise
@@ -163,7 +165,9 @@ def _video_track(path: Path | str, container: InputContainer, video: Any, limits
         matrix=h273.MATRIX.get(context.colorspace, "unspecified"),
         range=h273.RANGE.get(context.color_range, "unspecified"),
         hdr=h273.HDR.get(transfer, "none"),
+        mastering=mastering_of(frame),
         interlaced=bool(frame.interlaced_frame) or context.field_order in _INTERLACED,
+        alpha=any(component.is_alpha for component in frame.format.components),
     )
 
 
@@ -189,11 +193,19 @@ def _audio_track(stream: Any) -> AudioTrack:
         sample_rate=context.sample_rate,
         bit_rate=stream.bit_rate or None,
         language=_language(stream),
+        title=_title(stream),
+        default=bool(stream.disposition & Disposition.default),
     )
 
 
 def _subtitle_track(stream: Any) -> SubtitleTrack:
-    return SubtitleTrack(codec=_codec(stream) if stream.codec_context else "unknown", language=_language(stream))
+    return SubtitleTrack(
+        codec=_codec(stream) if stream.codec_context else "unknown",
+        language=_language(stream),
+        title=_title(stream),
+        default=bool(stream.disposition & Disposition.default),
+        forced=bool(stream.disposition & Disposition.forced),
+    )
 
 
 def _codec(stream: Any) -> str:
@@ -204,6 +216,17 @@ def _codec(stream: Any) -> str:
 def _language(stream: Any) -> str | None:
     language = stream.metadata.get("language")
     return None if language in (None, "und") else language
+
+
+def _title(stream: Any) -> str | None:
+    """A track's title; MP4 has it as the handler's name, which most writers fill with their own."""
+    return stream.metadata.get("title") or None
+
+
+def _timecode(container: InputContainer) -> str | None:
+    """The first picture's time code: a tag of the container, of the video or of a track of time codes."""
+    found = (one.metadata.get("timecode") for one in (*container.streams, container))
+    return next((code for code in found if code), None)
 
 
 def _fraction(value: Fraction | None) -> str | None:

@@ -8,6 +8,9 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from operators.media.plan import RenderPlan
 
+# the scaler's quicker rounding makes white 253
+_EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+
 
 class Sizes:
     """A picture in the sizes asked for, each made once and from the next larger one."""
@@ -39,7 +42,7 @@ class Sizes:
             *size,
             order,
             src_colorspace=self._plan.colour.scaler,
-            interpolation=Interpolation.AREA,
+            interpolation=_EXACT,
             src_color_range=ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
             threads=1,

@@ -19,6 +19,12 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,flv,asf,ogg,mxf,ivf,"
     "wav,w64,flac,mp3,aac,aiff,caf,amr,ac3,eac3,dts,ape,wv,tta,opus,au"
 )
+# WebM's alpha is a second picture beside each: these decode both, FFmpeg's own decoders the colour alone.
+_LAYERED = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# Packets of these have the times of their order in the file, not of their pictures.
+UNORDERED = {"avi"}
+# Times of these are made up as packets are read, those of a program stream between few true ones: a seek breaks them.
+UNCUT = {"avi", "mpeg"}
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -76,11 +82,14 @@ def origin_of(container: InputContainer) -> Fraction:
     return min(starts, default=Fraction(0))
 
 
-def strict(stream: Any) -> None:
-    """One decoder thread, and damage is an error: it would be concealed, and shown as if it were sound."""
+def strict(stream: Any) -> Any:
+    """The stream's decoder: one thread, and damage is an error, else concealed and shown as if it were sound."""
     context = stream.codec_context
+    if stream.metadata.get("alpha_mode") == "1" and context.codec.canonical_name in _LAYERED:
+        context = av.CodecContext.create(_LAYERED[context.codec.canonical_name], "r")
     context.options = {"err_detect": "explode"}
     context.thread_type, context.thread_count = "FRAME", 1
+    return context
 
 
 def corrupt(kind: str, at: Fraction | float | None, error: BaseException | str) -> AssetError:

@@ -16,7 +16,7 @@ from schemas.errors import AssetError
 from schemas.outcome import Outcome
 from schemas.technical import Technical
 
-VERSION = "1"
+VERSION = "2"
 DETECT_S = 60.0
 GATE_LIMITS = TaskLimits(wall_s=30, cpu_s=30)
 CHECK_LIMITS = TaskLimits(wall_s=3600, cpu_s=3600)

@@ -25,7 +25,7 @@ from schemas.asset import Output, StepRun, Work
 from schemas.errors import AssetError
 from schemas.technical import Technical, VideoTrack
 
-VERSION = "1"
+VERSION = "2"
 PICTURES = "2"
 FINISHING = 20
 
