@@ -68,6 +68,17 @@ def _repeated(part: Path, path: Path, seconds: int) -> None:
     _ffmpeg(*inputs, "-map", "0:v", "-map", "1:a", "-c:v", "copy", *sound, *ends, path)
 
 
+def sound(seconds: int) -> Path:
+    """Stereo AAC at 48 kHz: the film's own sound, again and again."""
+    path = CACHE / f"sound-{VERSION}-{seconds}s.m4a"
+    if not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        part, coding = path.with_suffix(".part.m4a"), ("-ac", 2, "-ar", 48000, "-c:a", "aac", "-b:a", "160k")
+        _ffmpeg("-stream_loop", -1, "-i", FILM, "-map", "0:a", "-t", seconds, *coding, part)
+        part.rename(path)
+    return path
+
+
 def photo(width: int, height: int) -> Path:
     """A JPEG with the detail of a photo at all scales: a sample scaled up, with noise in octaves."""
     path = CACHE / f"photo-{VERSION}-{width}x{height}.jpg"

@@ -11,7 +11,9 @@ from dataflows.output import Output
 from operators.models import registry
 from operators.stages import (
     audios,
+    chapters,
     chunks,
+    covers,
     dead_letter,
     derive,
     documents,
@@ -32,8 +34,8 @@ from schemas.settings import Settings
 STAGES: dict[str, Sequence[ModuleType]] = {
     "ingest": (ingest,),
     "validate": (validate,),
-    "derive": (derive, videos, chunks, audios, images, documents),
-    "preview": (derive, videos, audios, images, documents),
+    "derive": (derive, videos, chunks, audios, chapters, images, documents),
+    "preview": (derive, videos, audios, covers, images, documents),
     "enrich": (enrich, tasks),
     "register": (register,),
     "publish": (publish,),

@@ -87,6 +87,8 @@ def _step(graph: Graph, node: Node) -> Text:
     label = Text.assemble((node.label, "cyan"), (f" v{about['version']}" if about["version"] else "", "dim"))
     for param in params(about["params"]):
         label.append(f"  {param}")
+    if loudness := about.get("measured", {}).get("loudness"):
+        label.append(f"  {levelled(loudness)}", "green")
     others = [graph.nodes[s].label for s in graph.sources(node.id)[1:]]
     if others:
         label.append(f"  from {' and '.join([graph.nodes[graph.sources(node.id)[0]].label, *others])}", "italic")
@@ -100,6 +102,15 @@ def _step(graph: Graph, node: Node) -> Text:
         label.append("  found" if about["cached"] else f"  {about['duration_s']:.2f} s", "dim")
         label.append(f"  {about['result_id'][:12]}", "dim")
     return label
+
+
+def levelled(loudness: dict[str, Any]) -> str:
+    """Loudness and true peak before and after, and what was applied between."""
+    before, after = (
+        f"{loudness[n]['integrated']:.1f} LUFS {loudness[n]['true_peak']:.1f} dBTP" for n in ("before", "after")
+    )
+    limiter = "" if loudness["limiter_dbtp"] is None else f" to {loudness['limiter_dbtp']:.1f} dBTP"
+    return f"{before} → {loudness['mode']} {loudness['gain_db']:+.1f} dB{limiter} → {after}"
 
 
 def params(found: dict[str, Any]) -> list[str]:

@@ -56,6 +56,10 @@ class Node(Model):
     about: dict[str, Any] = {}
 
 
+# values that say how a file came to be; the others are findings
+MEASURED = ("loudness", "layout")
+
+
 @dataclass
 class Graph:
     """Nodes by id and edges, both in the order of the work. `runs` are its steps by their node's id."""
@@ -133,7 +137,7 @@ def _step(graph: Graph, run: Ran) -> None:
     """A step between its inputs and its outputs; one that recorded none hangs on the original, or on the asset."""
     result, node = run.result, f"step:{run.result.stage}.{run.result.step}"
     about = result.model_dump(mode="json", include={"version", "params", "state", "code", "duration_s", "result_id"})
-    about |= {"cached": run.cached, "at_ms": run.at_ms, "message": run.message}
+    about |= {"cached": run.cached, "at_ms": run.at_ms, "message": run.message, "measured": measured(result)}
     graph.nodes[node] = Node(id=node, kind="step", label=run.name, about=about)
     graph.runs[node] = run
     for source in _inputs(graph, result):
@@ -142,6 +146,11 @@ def _step(graph: Graph, run: Ran) -> None:
         graph.edges[source, node] = None
     for output in result.outputs:
         graph.edges[node, f"sha256:{output.sha256}"] = None
+
+
+def measured(result: StepResult) -> dict[str, Any]:
+    """What a step measured and applied, of its values."""
+    return {name: result.values[name] for name in MEASURED if name in result.values}
 
 
 def _inputs(graph: Graph, result: StepResult) -> list[str]:

@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from dataflows.lineage_graph import Graph, Node, Publication, Ran
+from dataflows.lineage_graph import Graph, Node, Publication, Ran, measured
 from schemas import ids
 from schemas.asset import StepResult
 from schemas.errors import CODES, State
@@ -66,7 +66,7 @@ def _run(graph: Graph, node: str, run: Ran) -> dict[str, Any]:
     step = StepRunFacet(
         _producer=PRODUCER, _schemaURL=f"{OWN}:openlineage-step-run-facet:1", stage=result.stage, step=result.step,
         version=result.version, params=result.params, resultId=result.result_id, cached=run.cached,
-        durationSeconds=result.duration_s, code=result.code,
+        durationSeconds=result.duration_s, code=result.code, measured=measured(result),
     )  # fmt: skip
     parent = facet(
         "1-0-0", "ParentRunFacet", run={"runId": graph.job_id}, job={"namespace": _namespace(graph), "name": "asset"}

@@ -100,6 +100,7 @@ CODES: dict[str, Code] = {
     "no_model": Code(State.SKIPPED, False, "No model is configured for this task; add a route to enable it."),
     "no_consent": Code(State.SKIPPED, False, "The owner did not consent to this task."),
     "not_applicable": Code(State.SKIPPED, False, "This step does not apply to the asset's content."),
+    "unreadable_cover": Code(State.SKIPPED, False, "The cover art cannot be read; put another picture into the file."),
     "too_short": Code(State.SKIPPED, False, "There is too little text to tell its language."),
 }
 

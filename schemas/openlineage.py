@@ -23,7 +23,10 @@ class Facet(Model):
 
 
 class StepRunFacet(Facet):
-    """Run facet `assetPipeline_step`: all that decided the step's result, and whether it was found, not computed."""
+    """Run facet `assetPipeline_step`: all that decided the step's result, and whether it was found, not computed.
+
+    `measured` has what was measured and applied, such as loudness before and after.
+    """
 
     stage: str
     step: str
@@ -32,6 +35,7 @@ class StepRunFacet(Facet):
     resultId: str
     cached: bool
     durationSeconds: float
+    measured: dict[str, Any] = {}
     code: str = ""
 
 

@@ -36,13 +36,24 @@ class LoudnessParams(Model):
 
 
 class AudioParams(Model):
-    """Delivered AAC (bit/s), its preview, and the mono track for speech models (Hz)."""
+    """Delivered AAC (bit/s) and its preview, Opus (bit/s), FLAC, and the mono track for speech models (Hz).
+
+    `opus`, `flac` and `channels` (each channel of surround sound as a file) say what is made of audio assets;
+    `of_video`, whether it is made of a video's sound as well. Of a file's further audio tracks the first
+    `more_tracks` are delivered too, as AAC.
+    """
 
     loudness: LoudnessParams = LoudnessParams()
     bit_rate: int = 160_000
     preview_bit_rate: int = 96_000
+    opus: bool = True
+    opus_bit_rate: int = Field(default=128_000, ge=6_000, le=510_000)
+    flac: bool = True
+    channels: bool = True
+    of_video: bool = False
     sample_rate: int = 48_000
     speech_rate: int = 16_000
+    more_tracks: int = Field(default=7, ge=0)
 
 
 class ImageParams(Model):

@@ -79,6 +79,14 @@ class SubtitleTrack(Model):
     forced: bool = False
 
 
+class Chapter(Model):
+    """A chapter of a video or sound, from `start` to `end` in s from the asset's zero; `title` may be empty."""
+
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+    title: str = ""
+
+
 class Picture(Model):
     """An image: pixels as stored, EXIF `orientation` 1..8, bits a channel, frames of an animation."""
 
@@ -108,6 +116,7 @@ class Technical(Model):
     """Technical metadata of an asset. `duration` in s, `bit_rate` in bit/s; `tags` as the file has them.
 
     `timecode` is that of the first picture, HH:MM:SS:FF, with ; before FF where frames are dropped (SMPTE ST 12-1).
+    `cover` says whether there is cover art.
     """
 
     kind: Literal["video", "audio", "image", "document"]
@@ -118,6 +127,8 @@ class Technical(Model):
     video: VideoTrack | None = None
     audio: tuple[AudioTrack, ...] = ()
     subtitles: tuple[SubtitleTrack, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
+    cover: bool = False
     image: Picture | None = None
     document: Document | None = None
     timecode: str | None = None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import av
 import media_factory as make
 import numpy as np
 import pytest
 
-from operators.media.audio import AudioResult, render_audio
+from operators.media.audio import FILES, AudioResult, render_audio
 from operators.media.loudness import Level, Meter, levelled
 from operators.media.sound import stereo
 from schemas.errors import AssetError
@@ -21,7 +22,7 @@ SHARED = Path(__file__).parent.parent / "samples"
 
 
 def render(path: Path, folder: Path, *outputs: str, params: AudioParams = PARAMS) -> AudioResult:
-    return render_audio(path, folder, params, PREVIEW, outputs or ("audio", "preview", "speech", "waveform"))
+    return render_audio(path, folder, params, PREVIEW, outputs or tuple(FILES))
 
 
 def samples_of(path: Path, rate: int = make.RATE, layout: str = "stereo") -> np.ndarray:
@@ -87,14 +88,13 @@ def test_delivered_files_hold_target_and_ceiling(tmp_path: Path, name: str) -> N
     """The decoded AAC files are within 0.3 LU of -14 LUFS and not over -1.5 dBTP, by other meters than ours."""
     source = make.write_sound(tmp_path / "s.wav", SIGNALS[name]())
     result = render(source, tmp_path, "audio", "preview")
-    assert result.after is not None and result.preview_after is not None
-    for file, ours in (("audio.m4a", result.after), ("preview.m4a", result.preview_after)):
-        loudness, peak = independent(tmp_path / file)
-        assert ours.integrated == pytest.approx(loudness, abs=0.05)
-        assert peak <= -1.5 + 0.05 and ours.true_peak <= -1.5
-        if result.code is None:
+    for output, made in result.delivered.items():
+        loudness, peak = independent(tmp_path / FILES[output])
+        assert made.after.integrated == pytest.approx(loudness, abs=0.05)
+        assert peak <= -1.5 + 0.05 and made.after.true_peak <= -1.5
+        if not made.code:
             assert abs(loudness - -14) <= 0.3 + 0.02
-    assert result.code == ("peak_bound" if name == "clicks" and result.code else None)
+        assert made.code in ("", "peak_bound" if name == "clicks" else "")
 
 
 def test_surround_is_measured_and_delivered_as_its_downmix(tmp_path: Path) -> None:
@@ -119,14 +119,15 @@ def test_unlabelled_channels_are_accepted(tmp_path: Path) -> None:
     data[at + 20 : at + 24] = bytes(4)
     source.write_bytes(data)
     result = render(source, tmp_path, "audio")
-    assert result.after is not None and result.after.integrated == pytest.approx(-14, abs=0.3)
+    assert result.delivered["audio"].after.integrated == pytest.approx(-14, abs=0.3)
 
 
 @pytest.mark.parametrize("samples", [np.zeros((2, 2 * make.RATE)), make.noise(0.3, 0.1)], ids=["silence", "300_ms"])
 def test_silence_and_shorts_are_left_as_they_are(tmp_path: Path, samples: np.ndarray) -> None:
     """Silence and sounds under 400 ms get no gain and the code `silence`."""
     result = render(make.write_sound(tmp_path / "s.wav", samples), tmp_path)
-    assert (result.code, result.level, result.passes) == ("silence", Level(), 1)
+    made = result.delivered["flac"]
+    assert (made.code, made.level, made.level.mode, made.passes) == ("silence", Level(), "unchanged", 1)
     made = samples_of(tmp_path / "audio.m4a")
     assert np.abs(made).max() == pytest.approx(np.abs(samples).max(), rel=0.15, abs=1e-4)
 
@@ -138,7 +139,7 @@ def test_the_ceiling_wins_over_the_target(tmp_path: Path) -> None:
     target = LoudnessParams(target_lufs=-8.0, peak_dbtp=-9.0)
     source = make.write_sound(tmp_path / "s.wav", samples)
     result = render(source, tmp_path, "audio", params=AudioParams(loudness=target))
-    assert result.code == "peak_bound" and result.after is not None
+    assert result.delivered["audio"].code == "peak_bound"
     assert independent(tmp_path / "audio.m4a")[1] <= -9.0 + 0.05
 
 
@@ -156,7 +157,8 @@ def test_loudness_is_recorded_before_and_after(tmp_path: Path) -> None:
     result = render(source, tmp_path, "audio")
     assert result.before.integrated == pytest.approx(-20.0, abs=0.1)
     assert result.before.true_peak == pytest.approx(-20.0, abs=0.1)
-    assert result.level.gain == pytest.approx(6.0, abs=0.1) and result.level.ceiling is None
+    level = result.delivered["audio"].level
+    assert level.gain == pytest.approx(6.0, abs=0.1) and (level.ceiling, level.mode) == (None, "linear")
     assert result.seconds == pytest.approx(5.0)
 
 
@@ -199,7 +201,7 @@ def test_gaps_are_filled_with_silence(tmp_path: Path) -> None:
 
 
 def test_speech_is_16_khz_mono_and_the_waveform_is_of_it(tmp_path: Path) -> None:
-    """The waveform follows audiowaveform's format: minimum and maximum of each group of the speech samples."""
+    """The waveform follows audiowaveform's format: 8 bits of minimum and maximum of each group of speech samples."""
     source = make.write_sound(tmp_path / "s.wav", make.noise(3.01, 0.1))
     render(source, tmp_path, "speech", "waveform")
     with av.open(str(tmp_path / "speech.wav")) as container:
@@ -214,19 +216,19 @@ def test_speech_is_16_khz_mono_and_the_waveform_is_of_it(tmp_path: Path) -> None
         "channels": 1,
         "sample_rate": 16_000,
         "samples_per_pixel": 256,
-        "bits": 16,
+        "bits": 8,
         "length": pixels,
     }
     groups = [speech[i * 256 : (i + 1) * 256] for i in range(pixels)]
-    assert wave["data"] == [int(v) for group in groups for v in (group.min(), group.max())]
+    assert wave["data"] == [int(v / 256) for group in groups for v in (group.min(), group.max())]
 
 
 def test_only_the_outputs_asked_for_are_made(tmp_path: Path) -> None:
     """A subset makes no other file."""
     source = make.write_sound(tmp_path / "s.wav", make.noise(1, 0.1))
     result = render(source, tmp_path, "waveform")
-    assert {p.name for p in tmp_path.iterdir()} == {"s.wav", "waveform.json"}
-    assert (result.files, result.after, result.passes) == ((("waveform", "waveform.json"),), None, 0)
+    assert {p.name for p in tmp_path.iterdir()} == {"s.wav", "waveform.json", "waveform.dat"}
+    assert (result.files, result.delivered) == ((("waveform", "waveform.json"),), {})
 
 
 def test_damage_in_the_sound_is_an_error_with_its_time(tmp_path: Path) -> None:
@@ -243,8 +245,25 @@ def test_damage_in_the_sound_is_an_error_with_its_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["jfk.flac", "big-buck-bunny.mp4"])
 def test_real_media_holds_target_and_ceiling(tmp_path: Path, name: str) -> None:
     """Speech and a film with 5.1 sound are delivered at -14 LUFS under -1.5 dBTP."""
-    result = render(SHARED / name, tmp_path)
-    assert result.code is None
-    for file in ("audio.m4a", "preview.m4a"):
-        loudness, peak = independent(tmp_path / file)
+    result = render(SHARED / name, tmp_path, "audio", "opus")
+    for output, made in result.delivered.items():
+        assert not made.code
+        loudness, peak = independent(tmp_path / FILES[output])
         assert loudness == pytest.approx(-14, abs=0.35) and peak <= -1.45
+
+
+def test_any_track_can_be_rendered(tmp_path: Path) -> None:
+    """A second audio track is measured and delivered by itself, in its own place in time."""
+    with av.open(str(tmp_path / "two.mkv"), "w") as container:
+        streams: list[Any] = [container.add_stream("flac", rate=make.RATE, layout="stereo") for _ in range(2)]
+        for stream, samples in zip(streams, (make.tone(2, 0.1), make.tone(2, 0.02, 440)), strict=True):
+            for frame in make.sound_frames(samples, "stereo"):
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    result = render_audio(tmp_path / "two.mkv", tmp_path, PARAMS, PREVIEW, ["audio"], track=1)
+    assert result.before.true_peak == pytest.approx(-34, abs=0.1)
+    spectrum = np.abs(np.fft.rfft(samples_of(tmp_path / "audio.m4a")[0][: make.RATE]))
+    assert spectrum.argmax() == 440
+    with pytest.raises(AssetError, match="no_media_stream"):
+        render_audio(tmp_path / "two.mkv", tmp_path, PARAMS, PREVIEW, ["audio"], track=2)

@@ -1,41 +1,48 @@
-"""Audio renditions: loudness-normalised AAC and its preview, a mono track for speech models, the waveform."""
+"""Audio renditions: loudness-normalised AAC, Opus and FLAC, a mono track for speech models, the waveform."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Collection, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import av
 
-from operators.media.delivery import Delivery, Made, bit_rates
-from operators.media.loudness import Level, Loudness, Meter
+from operators.media.codings import codings
+from operators.media.delivery import Delivery, Made
+from operators.media.loudness import Loudness, Meter
 from operators.media.sound import Chain, stereo
 from operators.media.waveform import Waveform
-from schemas.pipelines import AudioParams, LoudnessParams, PreviewParams
+from schemas.pipelines import AudioParams, PreviewParams
 
-OUTPUTS = frozenset({"audio", "preview", "speech", "waveform"})
-FILES = {"audio": "audio.m4a", "preview": "preview.m4a", "speech": "speech.wav", "waveform": "waveform.json"}
+FILES = {
+    "audio": "audio.m4a",
+    "preview": "preview.m4a",
+    "opus": "audio.opus",
+    "flac": "audio.flac",
+    "speech": "speech.wav",
+    "waveform": "waveform.json",
+}
+OUTPUTS = frozenset(FILES)
+_MOST_WAITING = 8
+WAVEFORM_DATA = "waveform.dat"
 
 
 @dataclass(frozen=True)
 class AudioResult:
     """What was made, as names in the folder, and its loudness.
 
-    `before` is the stereo downmix of the source, `after` the decoded `audio` file, `preview_after` the
-    decoded preview; `level` was applied to `audio`; `passes` counts encodes. `code`: silence, peak_bound or
-    None.
+    `before` is the stereo downmix of the source; `delivered` says by output what was applied and what the decoded
+    file measures. A mono source is panned to both channels at -3 dB, so that it measures as it did alone.
     """
 
     files: tuple[tuple[str, str], ...]
     seconds: float
     before: Loudness
-    after: Loudness | None = None
-    preview_after: Loudness | None = None
-    level: Level = field(default_factory=Level)
-    passes: int = 0
-    code: str | None = None
+    delivered: dict[str, Made] = field(default_factory=dict)
 
 
 def render_audio(
@@ -44,49 +51,39 @@ def render_audio(
     params: AudioParams,
     preview: PreviewParams,
     outputs: Collection[str] = OUTPUTS,
+    track: int = 0,
 ) -> AudioResult:
-    """Renders the first audio track into `out_dir`; `outputs` are names of `OUTPUTS`.
+    """Renders an audio track (from 0) into `out_dir`; `outputs` are names of `OUTPUTS`.
 
     The sound begins at the asset's zero (`source.origin_of`), so that it stays in time with the video.
     Errors: no_media_stream, corrupt_media (with the time).
     """
     folder = Path(out_dir)
-    before = _first_pass(path, folder, params, preview, outputs)
-    wanted = {FILES[name]: rate for name, rate in bit_rates(params).items() if name in outputs}
-    made, passes = Delivery(path, folder, params, before).make(wanted) if wanted else ({}, 0)
-    main = made.get(FILES["audio"]) or made.get(FILES["preview"])
+    before = _first_pass(stereo(path, params.sample_rate, track), folder, params, preview, outputs)
+    wanted = {FILES[name]: coding for name, coding in codings(params).items() if name in outputs}
+    made = Delivery(path, folder, params, before, track).make(wanted) if wanted else {}
     return AudioResult(
         files=tuple((name, FILES[name]) for name in sorted(outputs)),
         seconds=before.seconds,
         before=before,
-        after=_after(made, "audio"),
-        preview_after=_after(made, "preview"),
-        level=main.level if main else Level(),
-        passes=passes,
-        code=_code(before, [one.after for one in made.values()], params.loudness),
+        delivered={name: made[FILES[name]] for name in codings(params) if name in outputs},
     )
 
 
-def _after(made: dict[str, Made], name: str) -> Loudness | None:
-    return made[FILES[name]].after if FILES[name] in made else None
-
-
-def _code(before: Loudness, after: list[Loudness], target: LoudnessParams) -> str | None:
-    if before.is_silent:
-        return "silence"
-    far = any(abs(one.integrated - target.target_lufs) > target.tolerance_lu for one in after)
-    return "peak_bound" if far else None
-
-
 def _first_pass(
-    path: Path | str, folder: Path, params: AudioParams, preview: PreviewParams, outputs: Collection[str]
+    frames: Iterable[Any], folder: Path, params: AudioParams, preview: PreviewParams, outputs: Collection[str]
 ) -> Loudness:
-    """Measures the downmix and makes the speech track and the waveform on the way."""
-    meter = Meter()
+    """Measures the downmix, in a thread beside it, and makes the speech track and the waveform on the way."""
+    meter, measured = Meter(), deque[Future[None]]()
     speech = _Speech(folder, params.speech_rate, preview.waveform_samples_per_pixel, outputs)
-    for frame in stereo(path, params.sample_rate):
-        meter.push(frame)
-        speech.push(frame)
+    with ThreadPoolExecutor(1) as pool:
+        for frame in frames:
+            measured.append(pool.submit(meter.push, frame))
+            speech.push(frame)
+            if len(measured) > _MOST_WAITING:
+                measured.popleft().result()
+        for each in measured:
+            each.result()
     speech.close()
     return meter.result()
 
@@ -116,7 +113,7 @@ class _Speech:
     def close(self) -> None:
         self.push(None)
         if self._wave is not None:
-            self._wave.write(self._folder / FILES["waveform"])
+            self._wave.write(self._folder / FILES["waveform"], self._folder / WAVEFORM_DATA)
         if self._file is not None:
             self._file.mux(self._stream.encode(None))
             self._file.close()

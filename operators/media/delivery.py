@@ -1,20 +1,20 @@
-"""AAC files whose decoded sound meets a loudness target and never passes a true-peak ceiling."""
+"""Files whose decoded sound meets a loudness target and never passes a true-peak ceiling."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
-
+from operators.media.codings import Coding, SoundFile
 from operators.media.loudness import Level, Loudness, levelled, measure
 from operators.media.sound import stereo
 from schemas.errors import AssetError
 from schemas.pipelines import AudioParams
 
-# AAC raises peaks, by how much is known only afterwards: a first margin saves most second tries.
+# Lossy coding raises peaks, by how much is known only afterwards: a first margin saves most second tries.
 _MARGIN_DB = 1.0
 _STEP_DB = 0.2
 _TRIES, _TRIES_FOR_PEAK = 4, 8
@@ -24,48 +24,50 @@ _HARDEST_DB = 12.0
 _CLOSE_LU = 0.1
 
 
-def bit_rates(params: AudioParams) -> dict[str, int]:
-    """The delivered files by name, with their bit/s."""
-    return {"audio": params.bit_rate, "preview": params.preview_bit_rate}
-
-
 @dataclass(frozen=True)
 class Made:
-    """One encoded file: the level that was applied, and what its decoded sound measures."""
+    """One encoded file: the level that was applied, what its decoded sound measures, and how often it was encoded.
+
+    `code`: silence, peak_bound or "".
+    """
 
     level: Level
     after: Loudness
+    passes: int = 1
+    code: str = ""
 
 
 class Delivery:
     """Encodes until the decoded files hold the target; the peak ceiling wins where both cannot be met."""
 
-    def __init__(self, path: Path | str, folder: Path, params: AudioParams, before: Loudness) -> None:
-        self._path, self._folder, self._rate = path, folder, params.sample_rate
+    def __init__(self, path: Path | str, folder: Path, params: AudioParams, before: Loudness, track: int = 0) -> None:
+        self._path, self._folder, self._rate, self._track = path, folder, params.sample_rate, track
         self._before, self._target = before, params.loudness
         self._aim = self._target.target_lufs
 
-    def make(self, files: dict[str, int]) -> tuple[dict[str, Made], int]:
-        """Encodes the files (name -> bit/s); returns what they measure and the number of encoding passes."""
+    def make(self, files: Mapping[str, Coding]) -> dict[str, Made]:
+        """Encodes the files (name -> coding), all in one pass; those that do not hold yet in further ones."""
         if self._before.is_silent:
-            return self._encode(files, Level()), 1
+            return self._encode(files, Level(), 1, "silence")
         level, made, passes, pending = self._first_level(), dict[str, Made](), 0, files
         while pending:
-            made |= self._encode(pending, level)
             passes += 1
-            pending = {n: r for n, r in pending.items() if not self._holds(made[n].after, passes)}
+            made |= self._encode(pending, level, passes)
+            pending = {name: coding for name, coding in pending.items() if not self._holds(made[name].after, passes)}
             if pending:
                 level = self._next_level(level, [made[name].after for name in pending], passes)
-        return made, passes
+        return made
+
+    def _is_near(self, after: Loudness) -> bool:
+        return abs(after.integrated - self._target.target_lufs) <= self._target.tolerance_lu
 
     def _holds(self, after: Loudness, passes: int) -> bool:
         """Whether a file is good; after enough tries the peak alone decides."""
-        near = abs(after.integrated - self._target.target_lufs) <= self._target.tolerance_lu
         if after.true_peak > self._target.peak_dbtp:
             if passes >= _TRIES_FOR_PEAK:
                 raise AssetError("internal", f"true peak {after.true_peak:.2f} dBTP after {passes} passes")
             return False
-        return near or passes >= _TRIES
+        return self._is_near(after) or passes >= _TRIES
 
     def _first_level(self) -> Level:
         """The gain to the target, and a limiter if the peaks would pass the ceiling then."""
@@ -108,37 +110,20 @@ class Delivery:
 
     def _limited(self, level: Level) -> float:
         """Loudness (LUFS) at a level; a limiter of sample peaks tells it as well and costs a quarter."""
-        sound = levelled(stereo(self._path, self._rate), level, self._rate, oversample=1)
-        return measure(sound, peaks=False).integrated
+        return measure(levelled(self._source(), level, self._rate, oversample=1), peaks=False).integrated
 
-    def _encode(self, files: dict[str, int], level: Level) -> dict[str, Made]:
+    def _source(self) -> Iterator[Any]:
+        return stereo(self._path, self._rate, self._track)
+
+    def _encode(self, files: Mapping[str, Coding], level: Level, passes: int, code: str = "") -> dict[str, Made]:
         """One pass over the source feeds all encoders; then each file is decoded and measured."""
         with ExitStack() as stack:
-            writers = [
-                stack.enter_context(_AacFile(self._folder / name, self._rate, bits)) for name, bits in files.items()
-            ]
-            for frame in levelled(stereo(self._path, self._rate), level, self._rate):
+            writers = [stack.enter_context(SoundFile(self._folder / name, coding)) for name, coding in files.items()]
+            for frame in levelled(self._source(), level, self._rate):
                 for writer in writers:
                     writer.write(frame)
-        return {name: Made(level, measure(stereo(self._folder / name, self._rate))) for name in files}
+        return {name: self._measured(name, level, passes, code) for name in files}
 
-
-class _AacFile:
-    """AAC-LC stereo in a faststart MP4; its encoder's priming is declared in the edit list."""
-
-    def __init__(self, path: Path, rate: int, bit_rate: int) -> None:
-        options = {"movflags": "+faststart", "movie_timescale": str(rate)}
-        self._container = av.open(str(path), "w", format="ipod", options=options)
-        self._stream: Any = self._container.add_stream("aac", rate=rate, layout="stereo")
-        self._stream.bit_rate = bit_rate
-
-    def write(self, frame: Any) -> None:
-        """Encodes fltp stereo."""
-        self._container.mux(self._stream.encode(frame))
-
-    def __enter__(self) -> _AacFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
+    def _measured(self, name: str, level: Level, passes: int, code: str) -> Made:
+        after = measure(stereo(self._folder / name, self._rate))
+        return Made(level, after, passes, code or ("" if self._is_near(after) else "peak_bound"))

@@ -12,9 +12,10 @@ from av.stream import Disposition
 
 from operators.media import h273
 from operators.media.boxes import require_whole
+from operators.media.chapters import chapters_of
 from operators.media.geometry import orientation
 from operators.media.mastering import mastering_of
-from operators.media.source import only, opened, packets_of, strict, video_of
+from operators.media.source import cover_of, only, opened, packets_of, sounds_of, strict, video_of
 from schemas.errors import AssetError
 from schemas.pipelines import Limits, VideoParams
 from schemas.technical import AudioTrack, Cadence, SubtitleTrack, Technical, VideoTrack
@@ -35,7 +36,7 @@ def quick_probe(path: Path | str, kind: Literal["video", "audio"], limits: Limit
     """
     require_whole(path)
     with opened(path) as container:
-        video, sounds = video_of(container), [s for s in container.streams.audio if s.codec_context]
+        video, sounds = video_of(container), sounds_of(container)
         if not sounds and (video is None or kind == "audio"):
             raise AssetError("no_media_stream", f"{len(container.streams)} streams, none of them {kind}")
         _check_length(container, limits)
@@ -49,6 +50,8 @@ def quick_probe(path: Path | str, kind: Literal["video", "audio"], limits: Limit
             audio=tuple(_audio_track(s) for s in sounds),
             subtitles=tuple(_subtitle_track(s) for s in container.streams.subtitles),
             timecode=_timecode(container),
+            chapters=chapters_of(container),
+            cover=cover_of(container) is not None,
             tags=_tags(container),
             video=None if video is None else _video_track(path, container, video, limits),
         )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 
 from operators.media.source import audio_of, corrupt, only, opened, origin_of, packets_of, strict
 from schemas.errors import AssetError
 
 Filters = tuple[tuple[str, str], ...]
-_BLOCK = 4096
+_BLOCK = 16_384
 # Tags at the end of an MP3 may look like a damaged frame.
 _TRAILING_JUNK = {"mp3": 2}
 _NO_GAPS, _LARGEST_GAP_S = {"flac"}, Fraction(1, 100)
@@ -61,23 +60,46 @@ def through(frames: Iterable[Any], filters: Filters) -> Iterator[Any]:
         yield from chain.push(None)
 
 
-def stereo(path: Path | str, rate: int) -> Iterator[Any]:
-    """The first audio track as fltp stereo at `rate` Hz; pts count samples from the asset's zero.
+def stereo(path: Path | str, rate: int, track: int = 0) -> Iterator[Any]:
+    """An audio track (from 0) as fltp stereo at `rate` Hz; pts count samples from the asset's zero.
 
-    Surround is mixed down by ITU-R BS.775 without normalising, so samples may exceed 1.0. A track that begins
-    after the video, or has gaps, gets silence there. Errors: no_media_stream, corrupt_media (with the time).
+    Surround is mixed down by ITU-R BS.775 without normalising, so samples may exceed 1.0; mono goes to both
+    channels at -3 dB. A track that begins after the video, or has gaps, gets silence there. Errors:
+    no_media_stream, corrupt_media (with the time).
     """
+    form = f"sample_fmts=fltp:channel_layouts=stereo:sample_rates={rate}"
+    return _formed(path, track, lambda frame, first: (*_named(frame), *_timed(rate, first, form)))
+
+
+def separate(path: Path | str, track: int = 0) -> Iterator[Any]:
+    """An audio track (from 0) with its own channels and rate as s32, interleaved; time and errors as `stereo`.
+
+    (PyAV 18.1 counts a plane too many in planar frames of more than eight channels.)
+    """
+    form, rate = "", 0
+
+    def steps(frame: Any, first: int) -> Filters:
+        nonlocal form, rate
+        rate = rate or frame.sample_rate
+        form = form or f"sample_fmts=s32:channel_layouts={_quoted(frame.layout)}:sample_rates={rate}"
+        return _timed(rate, first, form)
+
+    return _formed(path, track, steps)
+
+
+def _formed(path: Path | str, track: int, steps: Callable[[Any, int], Filters]) -> Iterator[Any]:
+    """Sound after the filters that a frame and the number of samples before it ask for; its form may change."""
     written = 0
     chain: Chain | None = None
     shape = None
-    for frame in decoded_sound(path):
+    for frame in decoded_sound(path, track):
         found = (frame.sample_rate, frame.format.name, frame.layout.name)
         if found != shape:
             if chain is not None:
                 for out in chain.push(None):
                     written += out.samples
                     yield out
-            chain, shape = Chain(frame, _downmix(frame, rate, written)), found
+            chain, shape = Chain(frame, steps(frame, written)), found
         assert chain is not None
         for out in chain.push(frame):
             written += out.samples
@@ -87,14 +109,17 @@ def stereo(path: Path | str, rate: int) -> Iterator[Any]:
     yield from chain.push(None)
 
 
-def _downmix(frame: Any, rate: int, first: int) -> Filters:
-    form = f"sample_fmts=fltp:channel_layouts=stereo:sample_rates={rate}"
-    steps = (
+def _timed(rate: int, first: int, form: str) -> Filters:
+    return (
         ("aresample", f"{rate}:async=1:first_pts={first}"),
         ("aformat", form),
         ("asetnsamples", f"{_BLOCK}:p=0"),
     )
-    return (*_named(frame), *steps)
+
+
+def _quoted(layout: Any) -> str:
+    """A layout's name as a filter's argument; some have parentheses and spaces."""
+    return f"'{layout.name}'"
 
 
 def _named(frame: Any) -> Filters:
@@ -107,19 +132,19 @@ def _named(frame: Any) -> Filters:
     return (("pan", layout + "".join(f"|c{i}=c{i}" for i in range(used))),)
 
 
-def decoded_sound(path: Path | str) -> Iterator[Any]:
-    """Frames of the first audio track as they are coded, pts from the asset's zero. Errors as `stereo`."""
+def decoded_sound(path: Path | str, track: int = 0) -> Iterator[Any]:
+    """Frames of an audio track (from 0) as they are coded, pts from the asset's zero. Errors as `stereo`."""
     with opened(path) as container:
-        track = audio_of(container)
-        if track is None:
-            raise AssetError("no_media_stream", "no audio track")
-        only(container, track)
-        strict(track)
-        origin = round(origin_of(container) / track.time_base)
+        stream = audio_of(container, track)
+        if stream is None:
+            raise AssetError("no_media_stream", f"no audio track {track + 1}")
+        only(container, stream)
+        strict(stream)
+        origin = round(origin_of(container) / stream.time_base)
         whole = container.format.name in _NO_GAPS
-        for frame in _gapless(_checked(packets_of(container, track), track), whole):
+        for frame in _gapless(_checked(packets_of(container, stream), stream), whole):
             if frame.pts is not None:
-                frame.pts -= round(origin * track.time_base / frame.time_base)
+                frame.pts -= round(origin * stream.time_base / frame.time_base)
             yield frame
 
 
@@ -154,11 +179,3 @@ def _gapless(frames: Iterator[Any], whole: bool) -> Iterator[Any]:
                 raise corrupt("audio", end, f"sound is missing until {float(at):.3f} s")
             end = at + Fraction(frame.samples, frame.sample_rate)
         yield frame
-
-
-def silence(frame: Any, samples: int) -> Any:
-    """A silent frame in the form of another one."""
-    shape = (len(frame.layout.channels), samples)
-    made = av.AudioFrame.from_ndarray(np.zeros(shape, np.float32), "fltp", frame.layout.name)
-    made.sample_rate, made.time_base = frame.sample_rate, Fraction(1, frame.sample_rate)
-    return made

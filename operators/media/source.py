@@ -25,6 +25,8 @@ _LAYERED = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 UNORDERED = {"avi"}
 # Times of these are made up as packets are read, those of a program stream between few true ones: a seek breaks them.
 UNCUT = {"avi", "mpeg"}
+# APIC's picture type 3 of ID3v2.4, which FLAC and Vorbis comments have taken over
+_FRONT = "Cover (front)"
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -56,9 +58,21 @@ def video_of(container: InputContainer) -> Any | None:
     return next((s for s in container.streams.video if not s.disposition & _COVER), None)
 
 
-def audio_of(container: InputContainer) -> Any | None:
-    """The first audio stream, or None."""
-    return next(iter(container.streams.audio), None)
+def cover_of(container: InputContainer) -> Any | None:
+    """The stream of the front cover, else of the first attached picture, or None."""
+    pictures = [s for s in container.streams.video if s.disposition & Disposition.attached_pic]
+    front = (s for s in pictures if s.metadata.get("comment") == _FRONT)
+    return next(front, next(iter(pictures), None))
+
+
+def sounds_of(container: InputContainer) -> list[Any]:
+    """The audio streams that have a decoder, in the file's order."""
+    return [s for s in container.streams.audio if s.codec_context]
+
+
+def audio_of(container: InputContainer, track: int = 0) -> Any | None:
+    """The audio stream of this number, from 0, or None."""
+    return next(iter(sounds_of(container)[track:]), None)
 
 
 def only(container: InputContainer, *kept: Stream) -> None:

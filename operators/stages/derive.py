@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from itertools import chain
 from typing import Any
 
-from operators.stages import audios, documents, images, videos
+from operators.stages import audios, chapters, documents, images, videos
 from operators.stages.groups import beside
 from operators.stages.services import Services
 from operators.stages.steps import events_of
@@ -27,8 +28,10 @@ async def run(services: Services, work: Work) -> Outcome[Work]:
     """All files of the asset's kind. The first error ends what runs beside it."""
     if work.kind not in MAKERS:
         raise AssetError("unsupported_type", f"no renditions are made of a {work.kind}")
-    checked, made = await beside(integrity(services, work), MAKERS[work.kind](services, work))
-    runs = [checked, *made]
+    checked, *made = await beside(
+        integrity(services, work), MAKERS[work.kind](services, work), chapters.run(services, work)
+    )
+    runs = [checked, *chain(*made)]
     if work.technical and not all(run.cached for run in runs):
         metrics.MEDIA_SECONDS.labels(work.kind).inc(work.technical.duration or 0.0)
     return Outcome(work.with_steps(*runs), events=events_of(services, work, runs))

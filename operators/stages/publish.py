@@ -20,7 +20,7 @@ from schemas.outcome import Outcome
 from schemas.ports import Bundle
 
 VERSION = "1"
-PUBLISHED = frozenset({"mezzanine", "audio", "rendition", "poster", "page", "captions", "preview", "text"})
+PUBLISHED = frozenset({"mezzanine", "audio", "rendition", "poster", "page", "captions", "chapters", "preview", "text"})
 
 
 async def run(services: Services, work: Work) -> Outcome:
@@ -77,7 +77,9 @@ def public_form(manifest: Manifest, files: dict[str, Ref]) -> dict[str, Any]:
 
 
 def _extension(media_type: str) -> str:
-    known = {"text/vtt": ".vtt", "audio/mp4": ".m4a", "image/webp": ".webp"}
+    known = {
+        "text/vtt": ".vtt", "audio/mp4": ".m4a", "audio/ogg": ".opus", "audio/flac": ".flac", "image/webp": ".webp",
+    }  # fmt: skip
     return known.get(media_type) or mimetypes.guess_extension(media_type) or ".bin"
 
 
