@@ -22,6 +22,7 @@ from dataflows.tombstones import Tombstones
 from operators.attempts import now_ms
 from operators.gate import Gate, GatedSource, gated
 from operators.loop import Loop
+from operators.office import Office
 from operators.pools import Lane, Models, Pools
 from operators.stages.services import Services
 from schemas.asset import Source, Work
@@ -122,7 +123,7 @@ class Runtime:
         return Services(
             store=self.store, index=index_of(settings), pools=self.pools, sniffers=self.sniffers, profiles=PROFILES,
             channels=channels_of(settings), pipelines=settings.pipelines(), fetch=fetch,
-            scratch=self.scratch, clock_ms=now_ms, on_event=self._on_event,
+            scratch=self.scratch, clock_ms=now_ms, on_event=self._on_event, office=Office.installed(settings.office),
         )  # fmt: skip
 
     def _on_event(self, event: StatusChanged) -> None:

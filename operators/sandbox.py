@@ -33,7 +33,8 @@ _RIGHTS_OF_VERSION = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 _READ = _READ_FILE | _READ_DIR
 # No links, sockets, pipes or devices: nothing in a scratch folder can lead its reader elsewhere.
 _WRITE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REGULAR | _REFER | _TRUNCATE
-_OF_FILES = _READ_FILE | _WRITE_FILE | _TRUNCATE
+_EXECUTE, _MAKE_SOCKET, _MAKE_PIPE, _MAKE_LINK = 1 << 0, 1 << 9, 1 << 10, 1 << 12
+_OF_FILES = _READ_FILE | _WRITE_FILE | _TRUNCATE | _EXECUTE
 _NETWORK = 0b11  # bind and connect TCP, since version 4
 _SCOPES = 0b11  # abstract Unix sockets and signals, since version 6
 
@@ -60,6 +61,8 @@ _SYSTEM = (
         "/dev/zero",
     ),
 )
+# where programs of the system lie
+_PROGRAMS = ("/bin", "/usr/bin", "/usr/share", "/etc/libreoffice", "/etc/passwd", "/etc/nsswitch.conf")
 
 
 @dataclass(frozen=True)
@@ -129,39 +132,54 @@ def _lower(which: int, soft: int, hard: int | None = None) -> None:
 def confine(read: Sequence[Path] = (), scratch: Path | None = None) -> None:
     """Closes this process in, with all that the kernel offers; a missing path is left out. Raises OSError."""
     kernel.no_new_privileges()
+    rules = [*((path, _READ) for path in (*program_files(), *map(str, read))), ("/dev/null", _READ | _WRITE_FILE)]
+    if scratch is not None:
+        rules.append((str(scratch), _WRITE))
     if available()["files"]:
-        _landlock(available()["landlock"], read, scratch)
+        _landlock(available()["landlock"], rules)
     if available()["seccomp"]:
         seccomp.confine()
 
 
-def _landlock(version: int, read: Sequence[Path], scratch: Path | None) -> None:
+def enclose(programs: Sequence[Path], home: Path, out: Path) -> None:
+    """The same for a program of the system that is about to be run: it may start others below `programs`.
+
+    It works in `home`, with links, pipes and Unix sockets as it likes, and leaves plain files in `out`.
+    """
+    kernel.no_new_privileges()
+    rules = [(path, _READ | _EXECUTE) for path in (*_SYSTEM, *_PROGRAMS, *map(str, programs))]
+    rules += [("/dev/null", _READ | _WRITE_FILE), (str(out), _WRITE)]
+    rules.append((str(home), _WRITE | _MAKE_SOCKET | _MAKE_PIPE | _MAKE_LINK))
+    if available()["files"]:
+        _landlock(available()["landlock"], rules)
+    if available()["seccomp"]:
+        seccomp.confine(programs=True)
+
+
+def _landlock(version: int, rules: Iterable[tuple[str, int]]) -> None:
     known = (1 << _RIGHTS_OF_VERSION.get(version, 16)) - 1
     size = 8 if version < 4 else 16 if version < 6 else 24
     attributes = _Ruleset(known, _NETWORK, _SCOPES)
     ruleset = kernel.checked(_CREATE_RULESET, ctypes.byref(attributes), size, 0)
     try:
-        _allow(ruleset, (*program_files(), *map(str, read)), _READ & known)
-        _allow(ruleset, ("/dev/null",), (_READ | _WRITE_FILE) & known)
-        if scratch is not None:
-            _allow(ruleset, (str(scratch),), _WRITE & known)
+        for path, rights in rules:
+            _allow(ruleset, path, rights & known)
         kernel.checked(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
 
-def _allow(ruleset: int, paths: Iterable[str], rights: int) -> None:
-    for path in paths:
-        try:
-            folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        try:
-            own = rights if stat.S_ISDIR(os.fstat(folder).st_mode) else rights & _OF_FILES
-            rule = _Beneath(own, folder)
-            kernel.checked(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0)
-        finally:
-            os.close(folder)
+def _allow(ruleset: int, path: str, rights: int) -> None:
+    try:
+        folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        own = rights if stat.S_ISDIR(os.fstat(folder).st_mode) else rights & _OF_FILES
+        rule = _Beneath(own, folder)
+        kernel.checked(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0)
+    finally:
+        os.close(folder)
 
 
 @cache

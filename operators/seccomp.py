@@ -59,6 +59,13 @@ REFUSED: dict[str, tuple[int, int]] = {
     "personality": (135, 92),
 }
 ONLY_ITSELF: dict[str, tuple[int, int]] = {"kill": (62, 129), "tgkill": (234, 131)}
+# what a program that is run for a conversion does with files and processes of its own; sockets are Unix's alone
+_OF_PROGRAMS = frozenset({
+    "socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "execve", "fork", "vfork", "tkill",
+    "setpriority", "sched_setscheduler", "sched_setparam", "sched_setattr", "memfd_create", "shmget", "shmat",
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "futimesat", "utimensat",
+})  # fmt: skip
+_AF_UNIX = 1
 PRLIMIT64, CLONE, CLONE3, SECCOMP = (302, 261), (56, 220), (435, 435), (317, 277)
 
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH_*
@@ -90,15 +97,23 @@ def _allow_if(number: int, test: int, value: int) -> bytes:
     )
 
 
-def program(machine: str, pid: int) -> bytes:
-    """The BPF program for a machine (`x86_64` or `aarch64`) and the process that it will confine."""
+def program(machine: str, pid: int, programs: bool = False) -> bytes:
+    """The BPF program for a machine (`x86_64` or `aarch64`) and the process that it will confine.
+
+    With `programs` it may start others, all as confined, and talk to them; the network stays closed.
+    """
     column, arch = _ARCHITECTURES[machine]
     parts = [_op(_LOAD, _ARCH), _op(_EQUAL, arch, 1, 0), _op(_RETURN, _KILL), _op(_LOAD, _NUMBER)]
     if machine == "x86_64":
         parts += [_op(_AT_LEAST, _X32_BIT, 0, 1), _op(_RETURN, _KILL)]
-    parts += [_refuse(numbers[column]) for numbers in REFUSED.values() if numbers[column] >= 0]
-    parts += [_allow_if(numbers[column], _EQUAL, pid) for numbers in ONLY_ITSELF.values()]
-    parts += [_allow_if(PRLIMIT64[column], _EQUAL, 0), _allow_if(CLONE[column], _ANY_BIT, _CLONE_THREAD)]
+    refused = [numbers[column] for name, numbers in REFUSED.items() if not (programs and name in _OF_PROGRAMS)]
+    parts += [_refuse(number) for number in refused if number >= 0]
+    parts += [_allow_if(PRLIMIT64[column], _EQUAL, 0)]
+    if programs:
+        parts += [_allow_if(REFUSED["socket"][column], _EQUAL, _AF_UNIX)]
+    else:
+        parts += [_allow_if(numbers[column], _EQUAL, pid) for numbers in ONLY_ITSELF.values()]
+        parts += [_allow_if(CLONE[column], _ANY_BIT, _CLONE_THREAD)]
     # clone3 keeps its flags in memory, where BPF cannot look; the C library then falls back to clone
     parts += [_refuse(CLONE3[column], ENOSYS), _op(_RETURN, _ALLOW)]
     return b"".join(parts)
@@ -129,10 +144,10 @@ def available() -> bool:
     return True
 
 
-def confine() -> None:
+def confine(programs: bool = False) -> None:
     """Refuses the calls above to this process for good; needs no_new_privileges before. Raises OSError."""
     number = _number()
     if number is None:
         raise OSError(ENOSYS, "no seccomp filter for this machine")
-    code = program(platform.machine(), os.getpid())
+    code = program(platform.machine(), os.getpid(), programs)
     checked(number, _SET_MODE_FILTER, _FLAG_TSYNC, ctypes.byref(_Program(len(code) // 8, code)))

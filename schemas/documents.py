@@ -19,6 +19,7 @@ from schemas.examples import EXAMPLES
 from schemas.manifest import Manifest
 from schemas.openlineage import FileDatasetFacet, StepRunFacet
 from schemas.pipelines import Pipeline
+from schemas.template import TemplateManifest
 
 FOLDER = Path(__file__).parent / "documents"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -29,6 +30,7 @@ MODELS: dict[str, type[BaseModel]] = {
     **EVENTS,
     "manifest": Manifest,
     "pipeline": Pipeline,
+    "template": TemplateManifest,
     "openlineage-step-run-facet": StepRunFacet,
     "openlineage-file-dataset-facet": FileDatasetFacet,
 }

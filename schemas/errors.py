@@ -71,10 +71,20 @@ CODES: dict[str, Code] = {
     "too_many_pixels": Code(_F, False, "The picture has more pixels than the limit; reduce its dimensions."),
     "too_long": Code(_F, False, "The media lasts longer than the limit; split it or raise the limit."),
     "too_many_pages": Code(_F, False, "The document has more pages than the limit; split it or raise the limit."),
+    "unpacks_too_large": Code(
+        _F, False, "The file unpacks to far more than it is; save it again, or split what is in it."
+    ),
     "corrupt_document": Code(_F, False, "The document is damaged; repair it or export it again."),
     "encrypted_document": Code(_F, False, "The document is protected by a password; remove it and submit again."),
     "corrupt_image": Code(_F, False, "The picture is damaged; export it again."),
     "corrupt_media": Code(_F, False, "Part of the audio or video cannot be decoded; export it again."),
+    "corrupt_template": Code(_F, False, "The template or look-up table does not follow its format; export it again."),
+    "unsafe_template": Code(
+        _F, False, "The template runs scripts or loads files from elsewhere; bake them in and export it again."
+    ),
+    "office_failed": Code(
+        _F, False, "LibreOffice could not make a PDF of the document; open it there, save it again, then submit it."
+    ),
     # work that broke
     "decoder_crashed": Code(_F, True, "The decoder crashed on this file; export it again in another format."),
     "decoder_timeout": Code(_F, False, "The decoder did not end in time; shorten the file or export it again."),
@@ -98,6 +108,9 @@ CODES: dict[str, Code] = {
     ),
     "remuxed": Code(State.COMPLETED, False, "The source was web-friendly already; its packets were kept."),
     "no_model": Code(State.SKIPPED, False, "No model is configured for this task; add a route to enable it."),
+    "no_office": Code(
+        State.SKIPPED, False, "Pages of this format are drawn by LibreOffice, which is not installed here."
+    ),
     "no_consent": Code(State.SKIPPED, False, "The owner did not consent to this task."),
     "not_applicable": Code(State.SKIPPED, False, "This step does not apply to the asset's content."),
     "unreadable_cover": Code(State.SKIPPED, False, "The cover art cannot be read; put another picture into the file."),

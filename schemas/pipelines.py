@@ -64,10 +64,21 @@ class ImageParams(Model):
 
 
 class DocumentParams(Model):
-    """Page pictures: width in pixels, and how many pages are drawn."""
+    """Page pictures: width in pixels, and how many pages are drawn; `office` lets LibreOffice make PDFs."""
 
     page_width: int = 1240
     max_pictures: int = 50
+    quality: int = Field(default=80, ge=1, le=100)
+    office: bool = True
+
+
+class TemplateParams(Model):
+    """A template's poster and demo clip: most height (px), most length (s) and frame rate, x264's constant rate."""
+
+    height: int = Field(default=360, ge=16)
+    clip_s: float = Field(default=8.0, gt=0)
+    most_rate: float = Field(default=30.0, gt=0)
+    crf: int = 23
     quality: int = Field(default=80, ge=1, le=100)
 
 
@@ -98,6 +109,7 @@ class Limits(Model):
     audio_bytes: int = 2 * 2**30
     image_bytes: int = 256 * 2**20
     document_bytes: int = 256 * 2**20
+    template_bytes: int = 64 * 2**20
     pixels: int = 200_000_000
     seconds: float = 12 * 3600
     pages: int = 2000
@@ -116,6 +128,7 @@ class Pipeline(Model):
     audio: AudioParams = AudioParams()
     image: ImageParams = ImageParams()
     document: DocumentParams = DocumentParams()
+    template: TemplateParams = TemplateParams()
     preview: PreviewParams = PreviewParams()
     profile: str = "lite"
     original: Literal["kept", "archived", "dropped"] = "kept"

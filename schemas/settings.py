@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     light_workers: int = Field(default=2, ge=1)
     model_processes: int = Field(default=1, ge=1)
     task_memory_bytes: int = 3 * 2**30
+    # LibreOffice's program by name or path; documents are drawn by it where it is there, and skipped where not
+    office: str = "soffice"
     require_sandbox: bool = True
     # host:port of `/startupz`, `/livez`, `/readyz` and `/metrics`; nothing is served without one
     http: str = Field(default="", pattern=r"^(.*:\d{1,5})?$")

@@ -9,6 +9,7 @@ from pydantic import Field
 from schemas.base import Model
 
 Cadence = Literal["constant", "variable", "unknown"]
+Unit = Literal["page", "slide", "sheet", "chapter"]
 Hdr = Literal["none", "pq", "hlg"]
 
 
@@ -101,15 +102,47 @@ class Picture(Model):
 
 
 class Document(Model):
-    """A paged document; `version` of its format, sizes in points (1/72 inch) of the first page."""
+    """A paged document; `version` of its format, sizes in points (1/72 inch) of the first page.
+
+    `unit` is what its pages are, `hidden` how many are not shown; macros are told of and never run.
+    """
 
     pages: int
+    unit: Unit = "page"
+    hidden: int = 0
+    macros: bool = False
     version: str | None = None
     encrypted: bool = False
     title: str | None = None
     author: str | None = None
+    description: str | None = None
+    keywords: tuple[str, ...] = ()
+    language: str | None = None
     width: float | None = None
     height: float | None = None
+
+
+class Template(Model):
+    """A template or effect: `format` is lottie, dotlottie, cube or manifest; its size in pixels, `duration` in s.
+
+    `lut` is a look-up table's points a side and `dimensions` 1 or 3; `engine` the program that a manifest's is for.
+    """
+
+    format: Literal["lottie", "dotlottie", "cube", "manifest"]
+    name: str | None = None
+    description: str | None = None
+    keywords: tuple[str, ...] = ()
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    frame_rate: float | None = None
+    duration: float | None = None
+    dimensions: Literal[1, 3] | None = None
+    lut: int | None = None
+    kind: str | None = None
+    engine: str | None = None
+    version: str | None = None
+    parameters: tuple[str, ...] = ()
 
 
 class Technical(Model):
@@ -119,7 +152,7 @@ class Technical(Model):
     `cover` says whether there is cover art.
     """
 
-    kind: Literal["video", "audio", "image", "document"]
+    kind: Literal["video", "audio", "image", "document", "template"]
     container: str
     size: int
     duration: float | None = None
@@ -132,4 +165,5 @@ class Technical(Model):
     image: Picture | None = None
     document: Document | None = None
     timecode: str | None = None
+    template: Template | None = None
     tags: dict[str, str] = Field(default_factory=dict)

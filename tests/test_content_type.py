@@ -89,13 +89,16 @@ def code_of(path: Path, declared: str | None, name: str) -> str:
 
 
 def test_text_named_as_video_is_a_mismatch(tmp_path: Path) -> None:
-    """Text renamed .mp4, or declared as video, is refused as a mismatch; as text it is unsupported."""
+    """Text renamed .mp4, or declared as video, is refused as a mismatch; as text it is a document."""
     path = tmp_path / "x"
     path.write_text("Dear all,\nplease find the minutes of the meeting below.\n" * 20)
     assert code_of(path, None, "clip.mp4") == "type_mismatch"
     assert code_of(path, "video/mp4", "clip") == "type_mismatch"
-    assert code_of(path, "text/plain; charset=utf-8", "minutes.txt") == "unsupported_type"
-    assert code_of(path, None, "minutes") == "unsupported_type"
+    assert code_of(path, None, "clip.docx") == "type_mismatch"
+    found = detect(sample_of(path))
+    for declared, name in (("text/plain; charset=utf-8", "minutes.txt"), (None, "minutes")):
+        check_declared(found, declared, name)
+    assert found.kind == "document"
 
 
 def test_empty_file_has_its_own_code(tmp_path: Path) -> None:

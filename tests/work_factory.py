@@ -7,7 +7,7 @@ from typing import Any
 from schemas.asset import Declared, IngestRecord, IngestRequest, Kind, Output, Ref, Source, StepResult, StepRun, Work
 from schemas.errors import State
 from schemas.pipelines import Pipeline
-from schemas.technical import AudioTrack, Document, Picture, SubtitleTrack, Technical, VideoTrack
+from schemas.technical import AudioTrack, Document, Picture, SubtitleTrack, Technical, Template, VideoTrack
 
 TECHNICAL = {
     Kind.VIDEO: Technical(
@@ -24,6 +24,9 @@ TECHNICAL = {
     Kind.IMAGE: Technical(kind="image", container="webp", size=9, image=Picture(width=3, height=4, alpha=True)),
     Kind.DOCUMENT: Technical(
         kind="document", container="pdf", size=7, document=Document(pages=3, title="🐈", width=595.28, height=841.89)
+    ),
+    Kind.TEMPLATE: Technical(
+        kind="template", container="cube", size=5, template=Template(format="cube", name="Look", dimensions=3, lut=33)
     ),
 }  # fmt: skip
 VALUES: dict[str, Any] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from magika import Magika
 
-from operators.media.signatures import HEAD_BYTES, media_type_of
+from operators.media.signatures import HEAD_BYTES, media_type_of, packaged_type
 from operators.media.types import Detected, kind_of
 
 
@@ -36,5 +36,6 @@ def detect(sample: bytes) -> Detected:
     `types.settle` corrects that once their streams are known.
     """
     found = _model().identify_stream(BytesIO(sample))
-    media_type = media_type_of(sample[:HEAD_BYTES]) or found.output.mime_type
-    return Detected(media_type, kind_of(media_type), round(float(found.score), 4), str(found.output.label))
+    media_type = media_type_of(sample[:HEAD_BYTES]) or packaged_type(sample) or found.output.mime_type
+    score, label = round(float(found.score), 4), str(found.output.label)
+    return Detected(media_type, kind_of(media_type), score, label, bool(found.output.is_text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -13,6 +12,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_raw
 from PIL import Image
 
+from operators.media.pages import MOST_PAGE_CHARACTERS, Document, PageText, write_text
 from operators.media.thumb import thumb_hash
 from operators.media.webp import MOST_PIXELS_A_SIDE, MadeFile, save_webp
 from schemas.errors import AssetError
@@ -22,34 +22,8 @@ POSTER_WIDTH = 480
 # a page is taken for a scan if it has next to no text and pictures cover half of it
 SCAN_MOST_CHARACTERS, SCAN_LEAST_COVER = 30, 0.5
 _MOST_PAGE_PIXELS = 8_000_000
-_MOST_PAGE_CHARACTERS = 200_000
 _TAIL_BYTES = 65_536
 _JOBS_WAITING = 4
-
-
-@dataclass(frozen=True)
-class Document:
-    """What a document is. `page_sizes` (width, height) in points (1/72 inch), as shown; dates as in PDF."""
-
-    format: str
-    version: str | None
-    pages: int
-    title: str | None
-    author: str | None
-    subject: str | None
-    keywords: str | None
-    created: str | None
-    encrypted: bool
-    page_sizes: tuple[tuple[float, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class PageText:
-    """A page, from 1: its text, and whether it looks like a scan, which only OCR can read."""
-
-    page: int
-    text: str
-    scanned: bool
 
 
 @dataclass(frozen=True)
@@ -161,24 +135,14 @@ def _cover(page: pdfium.PdfPage) -> float:
 def page_text(page: pdfium.PdfPage, number: int) -> PageText:
     """The page's text in the order of its content, lines ended by a line feed; at most 200,000 characters."""
     with closing(page.get_textpage()) as textpage:
-        raw = textpage.get_text_bounded(errors="replace")[:_MOST_PAGE_CHARACTERS]
+        raw = textpage.get_text_bounded(errors="replace")[:MOST_PAGE_CHARACTERS]
     text = raw.replace("\r\n", "\n").replace("\r", "\n").replace("\ufffe", "").replace("\0", "").strip()
     few = sum(not c.isspace() for c in text) <= SCAN_MOST_CHARACTERS
     return PageText(number, text, few and _cover(page) >= SCAN_LEAST_COVER)
 
 
-def _write_text(pages: list[PageText], out_dir: Path) -> tuple[MadeFile, MadeFile]:
-    plain, paged = out_dir / "text.txt", out_dir / "text.json"
-    plain.write_text("\f".join(p.text for p in pages) + "\n", "utf-8")
-    listed = {"pages": [{"page": p.page, "text": p.text} for p in pages]}
-    paged.write_text(json.dumps(listed, ensure_ascii=False), "utf-8")
-    return (
-        MadeFile(plain.name, "text", "text/plain", 0, 0, plain.stat().st_size),
-        MadeFile(paged.name, "text_json", "application/json", 0, 0, paged.stat().st_size),
-    )
-
-
-def _poster(first: Image.Image, out_dir: Path, quality: int) -> MadeFile:
+def poster(first: Image.Image, out_dir: Path, quality: int) -> MadeFile:
+    """Writes `poster.webp`, at most 480 pixels wide."""
     size = min(POSTER_WIDTH, first.width), max(1, round(first.height * min(POSTER_WIDTH / first.width, 1)))
     return save_webp(first.resize(size, Image.Resampling.LANCZOS), out_dir / "poster.webp", "poster", quality)
 
@@ -220,9 +184,9 @@ def render_document(path: Path, out_dir: Path, params: DocumentParams) -> Render
                     picture = draw_page(page, params.page_width)
                     first = first or picture
                     pictures.add(picture, number)
-        files = [*pictures.done(), *_write_text(texts, out_dir)]
+        files = [*pictures.done(), *write_text(texts, out_dir)]
     if first is not None:
-        files.append(_poster(first, out_dir, params.quality))
+        files.append(poster(first, out_dir, params.quality))
     return RenderedDocument(
         files=tuple(files),
         scanned=tuple(p.page for p in texts if p.scanned),

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+
+from operators.media.types import (
+    CUBE,
+    DOCX,
+    DOTLOTTIE,
+    ENCRYPTED_OFFICE,
+    EPUB,
+    LOTTIE,
+    ODT,
+    PDF,
+    PPTX,
+    TEMPLATE,
+    XLSX,
+)
 
 HEAD_BYTES = 65_536
 
@@ -108,11 +123,55 @@ def _bmp(head: bytes) -> str | None:
 
 def _pdf(head: bytes) -> str | None:
     """PDF (ISO 32000): the header, after white space at most."""
-    return "application/pdf" if head[:1024].lstrip().startswith(b"%PDF-") else None
+    return PDF if head[:1024].lstrip().startswith(b"%PDF-") else None
+
+
+_OOXML_PARTS = {b"word/document.xml": DOCX, b"ppt/presentation.xml": PPTX, b"xl/workbook.xml": XLSX}
+_ENCRYPTED_PART = "EncryptedPackage".encode("utf-16-le")
+
+
+def packaged_type(sample: bytes) -> str | None:
+    """A document or template by the first and last bytes of the file: names of parts in it, or of JSON's fields."""
+    if sample.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):  # MS-CFB, within which MS-OFFCRYPTO encrypts
+        return ENCRYPTED_OFFICE if _ENCRYPTED_PART in sample else None
+    if not sample.startswith(b"PK\x03\x04"):
+        return _lottie(sample)
+    if sample[30:38] == b"mimetype":  # ODF 1.3 part 2, 3.3; OCF 3.3, 4.3: the first part, not compressed
+        named = sample[38:120].partition(b"PK")[0]
+        return next((t for t in (EPUB, ODT) if named.strip().startswith(t.encode())), None)
+    names = _listed(sample)
+    if b"template.json" in names:
+        return TEMPLATE
+    if b"manifest.json" in names and any(re.fullmatch(rb"(animations|a)/[^/]+\.json", name) for name in names):
+        return DOTLOTTIE
+    return next((found for part, found in _OOXML_PARTS.items() if part in names), None)
+
+
+def _listed(sample: bytes) -> set[bytes]:
+    """A zip's names, of entries and of its directory, as far as they are within the sample (APPNOTE 6.3.10, 4.3)."""
+    names = set[bytes]()
+    for mark, length, name in ((rb"PK\x03\x04", 26, 30), (rb"PK\x01\x02", 28, 46)):
+        for at in (found.start() for found in re.finditer(mark, sample)):
+            size = int.from_bytes(sample[at + length : at + length + 2], "little")
+            names.add(sample[at + name : at + name + size])
+    return names
+
+
+def _cube(head: bytes) -> str | None:
+    """Cube LUT: the keyword that every one has, at the start of a line."""
+    return CUBE if re.search(rb"^LUT_[13]D_SIZE[ \t]+\d", head, re.MULTILINE) else None
+
+
+def _lottie(head: bytes) -> str | None:
+    """Lottie: an object of JSON with the size, rate and range that every one has, and layers or assets."""
+    if head[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"{":
+        return None
+    numbers = all(re.search(rb'"%s"\s*:\s*-?\d' % key, head) for key in (b"fr", b"ip", b"op", b"w", b"h"))
+    return LOTTIE if numbers and re.search(rb'"(layers|assets)"\s*:\s*\[', head) else None
 
 
 _TESTS: tuple[Callable[[bytes], str | None], ...] = (
-    _prefix, _iso, _matroska, _riff, _aiff, _ogg, _transport_stream, _adts, _bmp, _pdf,
+    _prefix, _iso, _matroska, _riff, _aiff, _ogg, _transport_stream, _adts, _bmp, _pdf, _cube,
 )  # fmt: skip
 
 

@@ -7,6 +7,16 @@ from pathlib import PurePosixPath
 
 from schemas.errors import AssetError
 
+PDF = "application/pdf"
+_OOXML = "application/vnd.openxmlformats-officedocument"
+DOCX, PPTX = f"{_OOXML}.wordprocessingml.document", f"{_OOXML}.presentationml.presentation"
+XLSX, ODT = f"{_OOXML}.spreadsheetml.sheet", "application/vnd.oasis.opendocument.text"
+EPUB, MARKDOWN, TEXT = "application/epub+zip", "text/markdown", "text/plain"
+LOTTIE, DOTLOTTIE = "video/lottie+json", "application/zip+dotlottie"
+CUBE, TEMPLATE = "application/x-cube-lut", "application/x-asset-template+zip"
+ENCRYPTED_OFFICE = "application/encrypted"
+_WITH_MACROS = "application/vnd.ms-"
+
 # family: (kind, media types, extensions); types of one family share a container, so they never contradict
 _FAMILIES: dict[str, tuple[str | None, str, str]] = {
     "iso": (
@@ -38,16 +48,33 @@ _FAMILIES: dict[str, tuple[str | None, str, str]] = {
     "tiff": ("image", "image/tiff", "tif tiff"),
     "bmp": ("image", "image/bmp image/x-bmp image/x-ms-bmp", "bmp dib"),
     "heif": ("image", "image/heic image/heif image/avif", "heic heif hif avif"),
-    "pdf": ("document", "application/pdf application/x-pdf", "pdf"),
+    "pdf": ("document", f"{PDF} application/x-pdf", "pdf"),
+    "docx": ("document", f"{DOCX} {_WITH_MACROS}word.document.macroenabled.12", "docx docm dotx"),
+    "pptx": ("document", f"{PPTX} {_WITH_MACROS}powerpoint.presentation.macroenabled.12", "pptx pptm ppsx potx"),
+    "xlsx": ("document", f"{XLSX} {_WITH_MACROS}excel.sheet.macroenabled.12", "xlsx xlsm xltx"),
+    "odt": ("document", ODT, "odt ott"),
+    "epub": ("document", EPUB, "epub"),
+    "text": ("document", f"{TEXT} {MARKDOWN} text/x-markdown", "txt text md markdown"),
+    "lottie": ("template", LOTTIE, ""),
+    "dotlottie": ("template", DOTLOTTIE, "lottie"),
+    "cube": ("template", CUBE, "cube"),
+    "template": ("template", TEMPLATE, ""),
     "other": (
         None,
         "application/zip application/json application/xml image/svg+xml application/msword",
-        "txt md csv tsv json xml html htm svg zip gz tar 7z rar doc docx xls xlsx ppt pptx exe py js",
+        "csv tsv json xml html htm svg zip gz tar 7z rar doc xls ppt exe py js",
     ),
 }
 _BY_TYPE = {t: name for name, (_, types, _) in _FAMILIES.items() for t in types.split()}
 _BY_EXTENSION = {e: name for name, (_, _, extensions) in _FAMILIES.items() for e in extensions.split()}
 _AUDIO_TWIN = {"iso": "audio/mp4", "matroska": "audio/webm", "asf": "audio/x-ms-wma", "ogg": "audio/ogg"}
+# the general names that a format goes by as well
+_ALSO = {
+    "lottie": {"json", "application/json"}, "dotlottie": {"zip", "application/zip"},
+    "cube": {"text/plain"}, "template": {"zip", "application/zip", "application/x-zip-compressed"},
+}  # fmt: skip
+# what lies beside media and is about them; taken when named singly, left alone in a folder
+_NOT_FROM_FOLDERS = frozenset({"other", "text"})
 _GENERIC = {"", "application/octet-stream", "binary/octet-stream", "application/binary"}
 
 
@@ -55,13 +82,15 @@ _GENERIC = {"", "application/octet-stream", "binary/octet-stream", "application/
 class Detected:
     """A file's media type, kind, and the model's score (0..1) and label.
 
-    `kind` is video, audio, image or document; None where the type is not supported.
+    `kind` is video, audio, image, document or template; None where the type is not supported. `is_text` says that its
+    bytes are text of whatever sort.
     """
 
     media_type: str
     kind: str | None
     score: float
     label: str
+    is_text: bool = False
 
     @property
     def family(self) -> str | None:
@@ -70,7 +99,7 @@ class Detected:
 
 
 def kind_of(media_type: str) -> str | None:
-    """video, audio, image or document; None where the type is not supported."""
+    """video, audio, image, document or template; None where the type is not supported."""
     family = _BY_TYPE.get(media_type, "other")
     top = media_type.partition("/")[0]
     return top if family in _AUDIO_TWIN else _FAMILIES[family][0]
@@ -85,10 +114,21 @@ def settle(detected: Detected, has_video: bool) -> Detected:
     return replace(detected, kind="audio", media_type=_AUDIO_TWIN[detected.family])
 
 
+def as_named(detected: Detected, declared: str | None, file_name: str) -> Detected:
+    """Text is taken for the sort of text that its name or declared type says: words alone do not tell Markdown."""
+    if detected.kind == "template" and PurePosixPath(file_name).suffix.lower() not in (".txt", ".md"):
+        return detected
+    suffix, declared = PurePosixPath(file_name).suffix.lower(), (declared or "").partition(";")[0].strip().lower()
+    if not detected.is_text or "text" not in (_BY_EXTENSION.get(suffix[1:]), _BY_TYPE.get(declared)):
+        return detected
+    markdown = suffix in (".md", ".markdown") or (suffix not in (".txt", ".text") and "markdown" in declared)
+    return replace(detected, media_type=MARKDOWN if markdown else TEXT, kind="document")
+
+
 def _contradicts(detected: Detected, declared: str) -> bool:
     """A type that the table does not know contradicts only where its first half names another kind."""
     declared = declared.partition(";")[0].strip().lower()
-    if declared in _GENERIC:
+    if declared in _GENERIC or declared in _ALSO.get(detected.family or "", ()):
         return False
     if declared in _BY_TYPE:
         return _BY_TYPE[declared] != (detected.family or "other")
@@ -98,17 +138,24 @@ def _contradicts(detected: Detected, declared: str) -> bool:
 
 
 def _extension_contradicts(detected: Detected, file_name: str) -> bool:
-    family = _BY_EXTENSION.get(PurePosixPath(file_name).suffix[1:].lower())
-    return family is not None and family != (detected.family or "other")
+    suffix = PurePosixPath(file_name).suffix[1:].lower()
+    family = _BY_EXTENSION.get(suffix)
+    return (
+        suffix not in _ALSO.get(detected.family or "", ())
+        and family is not None
+        and family != (detected.family or "other")
+    )
 
 
 def check_declared(detected: Detected, declared: str | None, file_name: str) -> None:
     """Compares the content with what was declared and with the name's extension (an unknown one is fine).
 
-    Raises empty_file, type_mismatch, unsupported_type.
+    Raises empty_file, encrypted_document, type_mismatch, unsupported_type.
     """
     if detected.label == "empty":
         raise AssetError("empty_file")
+    if detected.media_type == ENCRYPTED_OFFICE:
+        raise AssetError("encrypted_document", "an Office document in an encrypted container")
     if declared and _contradicts(detected, declared):
         raise AssetError("type_mismatch", f"declared {declared[:80]}, found {detected.media_type}")
     if _extension_contradicts(detected, file_name):
@@ -119,5 +166,7 @@ def check_declared(detected: Detected, declared: str | None, file_name: str) -> 
 
 
 def is_media_name(file_name: str) -> bool:
-    """Whether a file of this name is taken from a folder: its extension is that of a supported type."""
-    return _BY_EXTENSION.get(PurePosixPath(file_name).suffix[1:].lower(), "other") != "other"
+    """Whether a file of this name is taken from a folder: its extension is that of a supported type, text apart."""
+    if file_name.lower().endswith(".template.zip"):
+        return True
+    return _BY_EXTENSION.get(PurePosixPath(file_name).suffix[1:].lower(), "other") not in _NOT_FROM_FOLDERS

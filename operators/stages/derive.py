@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from itertools import chain
 from typing import Any
 
-from operators.stages import audios, chapters, documents, images, videos
+from operators.stages import audios, chapters, documents, images, templates, videos
 from operators.stages.groups import beside
 from operators.stages.services import Services
 from operators.stages.steps import events_of
@@ -21,6 +21,7 @@ MAKERS: dict[Kind, Callable[[Services, Work], Coroutine[Any, Any, list[StepRun]]
     Kind.AUDIO: audios.run,
     Kind.IMAGE: images.run,
     Kind.DOCUMENT: documents.run,
+    Kind.TEMPLATE: templates.run,
 }
 
 

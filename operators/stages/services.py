@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from operators.office import Office
 from operators.pools import Pools
 from schemas.asset import Source
 from schemas.events import StatusChanged
@@ -21,6 +22,7 @@ class Services:
     """Everything outside of a stage. `fetch` yields a source's bytes under the limit that it is given.
 
     `sniffers` hold the model that tells content types, apart from `pools`, whose models may be busy for long.
+    `office` is LibreOffice where it is installed.
     """
 
     store: ObjectStore
@@ -33,4 +35,5 @@ class Services:
     fetch: Fetch
     scratch: Path
     clock_ms: Callable[[], int]
+    office: Office | None = None
     on_event: Callable[[StatusChanged], None] = lambda _event: None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from operators.media.content_type import detect, sample_of
 from operators.pools import TaskLimits
@@ -59,15 +60,22 @@ async def run(services: Services, work: Work) -> Outcome[Work]:
 async def integrity(services: Services, work: Work) -> StepRun:
     """Decodes what the gate did not: all audio, key frames, pages or pixels. Raises the codes of damaged content."""
     original = original_of(work)
-    step = Step(
-        "validate", "integrity", VERSION, (original.sha256,), {"kind": work.kind, "limits": work.pipeline.limits}
-    )
+    known: dict[str, Any] = {"kind": work.kind, "limits": work.pipeline.limits}
+    if work.kind in (Kind.DOCUMENT, Kind.TEMPLATE):
+        known["media_type"] = original.media_type
+    step = Step("validate", "integrity", VERSION, (original.sha256,), known)
 
     async def compute(scratch: Path) -> Made:
         async with services.store.local(work.tenant, original.sha256, scratch) as path:
             lane = "heavy" if work.kind in (Kind.VIDEO, Kind.AUDIO) else "light"
             found = await services.pools.run(
-                lane, CHECKS[str(work.kind)], path, work.pipeline.limits, limits=CHECK_LIMITS, read=[path]
+                lane,
+                CHECKS[str(work.kind)],
+                path,
+                original.media_type,
+                work.pipeline.limits,
+                limits=CHECK_LIMITS,
+                read=[path],
             )
         return Made(values=found)
 

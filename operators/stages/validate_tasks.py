@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from operators.media.document import check_document, quick_document
+from operators.media import documents, templates
 from operators.media.image import check_image, quick_image
 from operators.media.integrity import check_media
 from operators.media.probe import quick_probe
-from operators.media.types import Detected, check_declared, settle
+from operators.media.types import Detected, as_named, check_declared, settle
 from schemas.errors import AssetError
 from schemas.pipelines import Limits
 from schemas.technical import Document, Picture, Technical
@@ -24,23 +25,30 @@ def gate(path: Path, detected: Detected, name: str, declared: str, limits: Limit
     size = path.stat().st_size
     if not size:
         raise AssetError("empty_file")
+    detected = as_named(detected, declared, name)
     check_declared(detected, declared, name)
-    technical = _READERS[str(detected.kind)](path, limits)
+    if detected.kind not in ("video", "audio"):  # these are read whole, so their size comes first
+        _bounded(size, str(detected.kind), limits)
+    technical = _READERS[str(detected.kind)](path, detected.media_type, limits)
     settled = settle(detected, technical.video is not None)
-    if size > limits.bytes_of(str(settled.kind)):
-        raise AssetError("too_large", f"{size} bytes, limit {limits.bytes_of(str(settled.kind))} for {settled.kind}")
+    _bounded(size, str(settled.kind), limits)
     return settled, technical
 
 
-def _video(path: Path, limits: Limits) -> Technical:
+def _bounded(size: int, kind: str, limits: Limits) -> None:
+    if size > limits.bytes_of(kind):
+        raise AssetError("too_large", f"{size} bytes, limit {limits.bytes_of(kind)} for {kind}")
+
+
+def _video(path: Path, _type: str, limits: Limits) -> Technical:
     return quick_probe(path, "video", limits)
 
 
-def _audio(path: Path, limits: Limits) -> Technical:
+def _audio(path: Path, _type: str, limits: Limits) -> Technical:
     return quick_probe(path, "audio", limits)
 
 
-def _image(path: Path, limits: Limits) -> Technical:
+def _image(path: Path, _type: str, limits: Limits) -> Technical:
     found = quick_image(path, limits)
     picture = Picture(
         width=found.width, height=found.height, orientation=found.orientation, mode=found.mode,
@@ -49,31 +57,45 @@ def _image(path: Path, limits: Limits) -> Technical:
     return Technical(kind="image", container=found.format, size=path.stat().st_size, image=picture)
 
 
-def _document(path: Path, limits: Limits) -> Technical:
-    found = quick_document(path, limits)
+def _document(path: Path, media_type: str, limits: Limits) -> Technical:
+    found = documents.quick(path, media_type, limits)
+    words = tuple(filter(None, (word.strip() for word in re.split("[,;]", found.keywords or ""))))
     document = Document(
-        pages=found.pages, version=found.version, encrypted=found.encrypted, title=found.title, author=found.author
-    )
+        pages=found.pages, version=found.version, encrypted=found.encrypted, title=found.title, author=found.author,
+        description=found.subject, keywords=words, language=found.language, unit=found.unit, hidden=found.hidden,
+        macros=found.macros,
+    )  # fmt: skip
     return Technical(kind="document", container=found.format, size=path.stat().st_size, document=document)
 
 
-_READERS = {"video": _video, "audio": _audio, "image": _image, "document": _document}
+def _template(path: Path, media_type: str, limits: Limits) -> Technical:
+    found = templates.quick_template(path, media_type, limits)
+    size, duration = path.stat().st_size, found.duration
+    return Technical(kind="template", container=found.format, size=size, duration=duration, template=found)
 
 
-def check_sound_and_pictures(path: Path, _limits: Limits) -> dict[str, Any]:
+_READERS = {"video": _video, "audio": _audio, "image": _image, "document": _document, "template": _template}
+
+
+def check_sound_and_pictures(path: Path, _type: str, _limits: Limits) -> dict[str, Any]:
     """Decodes all sound and all key frames."""
     return asdict(check_media(path))
 
 
-def check_pixels(path: Path, limits: Limits) -> dict[str, Any]:
+def check_pixels(path: Path, _type: str, limits: Limits) -> dict[str, Any]:
     """Decodes every frame, and reads EXIF, XMP and IPTC."""
     found = check_image(path, limits)
     return {"frames": found.frames, "exif": found.exif, "xmp": found.xmp, "iptc": found.iptc}
 
 
-def check_pages(path: Path, limits: Limits) -> dict[str, Any]:
-    """Opens every page."""
-    return {"page_sizes": check_document(path, limits).page_sizes}
+def check_pages(path: Path, media_type: str, limits: Limits) -> dict[str, Any]:
+    """Opens every page and part."""
+    return {"page_sizes": documents.check(path, media_type, limits).page_sizes}
+
+
+def check_parts(path: Path, media_type: str, limits: Limits) -> dict[str, Any]:
+    """Draws a first frame, or compares every file with its digest."""
+    return {"parts": templates.check_template(path, media_type, limits)}
 
 
 CHECKS = {
@@ -81,4 +103,5 @@ CHECKS = {
     "audio": check_sound_and_pictures,
     "image": check_pixels,
     "document": check_pages,
+    "template": check_parts,
 }
