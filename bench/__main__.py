@@ -18,7 +18,7 @@ import pyvips
 from rich.console import Console
 from rich.table import Table
 
-from bench import images, overhead, sources, video
+from bench import images, ladder, overhead, sources, video
 from bench.measure import Cost, Row, typical
 from bench.x264 import Unfair
 
@@ -59,7 +59,15 @@ def _measured(console: Console, quick: bool) -> list[Row]:
     of_video.append(video.remuxed(4 if quick else 60))
     of_images, costs = images.compared(*(((1600, 1200), 2) if quick else ((4000, 3000), 9)))
     console.print(_costs("image, medians", {name: [typical(found)] for name, found in costs.items()}))
-    return [*of_video, *of_images, overhead.measured(40 if quick else 500)]
+    of_ladders = [] if quick else _ladders(console)
+    return [*of_video, *of_images, *of_ladders, overhead.measured(40 if quick else 500)]
+
+
+def _ladders(console: Console) -> list[Row]:
+    rows, ladders = ladder.compared()
+    for name, rungs in ladders.items():
+        console.print(f"{name}: {rungs}", highlight=False)
+    return rows
 
 
 def _facts() -> dict[str, str]:

@@ -45,6 +45,7 @@ def enter(limits: TaskLimits, read: Sequence[Path], scratch: Path | None, nice: 
     os.nice(nice)
     os.dup2(2, 1)  # standard output is the command line's
     os.chdir(scratch or "/")
+    os.environ["SVT_LOG"] = "1"  # SVT-AV1 writes its settings to standard error, unless told to write errors alone
     os.environ["TMPDIR"] = os.environ["HOME"] = str(scratch or "/nonexistent")
     sandbox.limit(limits)
     sandbox.confine(read, scratch)

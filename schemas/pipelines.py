@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.base import Model
 from schemas.ids import digest
+
+Codec = Literal["h264", "hevc", "av1"]
 
 
 class VideoEncode(Model):
@@ -19,12 +21,64 @@ class VideoEncode(Model):
     preset: str = "veryfast"
 
 
+class Rung(Model):
+    """A further rendition for adaptive streaming; `height` in pixels is that of the shorter side, never upscaled.
+
+    `crf` is a number on the codec's own scale, H.264 and HEVC 0..51, AV1 0..63; `bit_depth` 10 is for HEVC and AV1.
+    `bit_rate` is what a trial expects (bit/s): such rungs may stand beside others of their size.
+    """
+
+    height: int = Field(gt=0)
+    crf: int = Field(ge=0, le=63)
+    codec: Codec = "h264"
+    bit_depth: Literal[8, 10] = 8
+    gop_s: float = Field(default=2.0, gt=0)
+    preset: str = ""
+    bit_rate: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.codec == "h264" and self.bit_depth != 8:
+            raise ValueError("an H.264 rung has 8 bits: players have no decoder for more")
+        return self
+
+
+class ByContent(Model):
+    """How further H.264 rungs are chosen from a trial, by XPSNR (dB) of pictures as large as the mezzanine.
+
+    `heights` are tried beside the mezzanine's. Each rung has at most 1/`ratio` of the bit/s of the one above it, no
+    less than `floor_db`, and `gain_db` more than the one below; there are at most `most`.
+    """
+
+    heights: tuple[int, ...] = (1080, 720, 540, 432, 360, 240)
+    ratio: float = Field(default=1.8, gt=1)
+    floor_db: float = 28.0
+    gain_db: float = 0.8
+    most: int = Field(default=6, ge=0)
+
+
 class VideoParams(Model):
-    """Mezzanine and preview stream; `chunk_s` is the length of an encoded chunk (s), less at the end."""
+    """Mezzanine and preview stream, and what else is encoded.
+
+    `ladder` are further rungs, each dropped where another of its codec is as large; `by_content` adds rungs after a
+    trial. `hdr_encode` is made where the source is HDR, and `hdr` set. `chunk_s` is the length of an encoded chunk (s),
+    less at the end; every rendition can be cut each `segment_s` (s), at the same pictures.
+    """
 
     mezzanine: VideoEncode = VideoEncode(height=1080, crf=21, gop_s=2.0)
     preview: VideoEncode = VideoEncode(height=360, crf=26, gop_s=1.0)
+    ladder: tuple[Rung, ...] = ()
+    by_content: ByContent | None = None
+    hdr: bool = True
+    hdr_encode: Rung = Rung(height=1080, crf=22, codec="hevc", bit_depth=10)
     chunk_s: float = Field(default=10.0, gt=0)
+    segment_s: float = Field(default=4.0, gt=0)
+
+    @model_validator(mode="after")
+    def _deep(self) -> Self:
+        if self.hdr_encode.bit_depth != 10:
+            raise ValueError("an HDR rendition has 10 bits: fewer show bands")
+        return self
 
 
 class LoudnessParams(Model):

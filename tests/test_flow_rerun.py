@@ -103,6 +103,18 @@ def test_another_storyboard_remakes_the_storyboard_only(media: Path, place: Plac
     check_new_version(place, rows, {"storyboard", "storyboard-map"})
 
 
+def test_a_ladder_by_content_is_tried_and_recorded(media: Path, place: Place):
+    """A trial is a step with a record, which says what was measured and chosen."""
+    content = {"heights": [72], "floor_db": 10.0, "ratio": 1.05, "gain_db": 0.0}
+    rows = changed(place, **{"video.by_content": content}).run(media / "clip.mp4")
+    assert "derive.trial" in made_anew(rows["clip.mp4"])
+    records = [json.loads(path.read_bytes()) for path in place.files("store/results/**/*")]
+    (trial,) = [record["values"] for record in records if record["step"] == "trial"]
+    assert {point["height"] for point in trial["points"]} == {144, 72}
+    rates = [rung["bit_rate"] for rung in trial["rungs"]]
+    assert rates and rates == sorted(rates, reverse=True)
+
+
 def check_new_version(place: Place, rows: dict[str, Any], different: set[str]) -> None:
     """The video has a further manifest version, published, in which only these variants differ from the first."""
     versions = [m for m in place.manifests() if m.asset_id == rows["clip.mp4"]["asset_id"]]

@@ -26,7 +26,7 @@ LIMITED, FULL = 1, 2
 RGB_MATRIX, BT2020_MATRIX = 0, 9
 
 _WIDE = {"bt2020", "smpte432", "bt2020nc", "bt2020c"}
-_BT709, _BT601 = 1, 6
+_BT709, _BT601, _BT2020, _PQ = 1, 6, 9, 16
 _SCALER = {"bt709": Colorspace.ITU709, "bt470bg": Colorspace.ITU601, "smpte170m": Colorspace.ITU601}
 
 
@@ -68,3 +68,8 @@ def delivered(primaries: str, transfer: str, matrix: str, height: int) -> Colour
         return Colour(_BT709, _BT709, _BT709)
     known = _code(MATRIX, matrix, _BT709 if height >= 720 else _BT601)
     return Colour(_code(PRIMARIES, primaries, known), _code(TRANSFER, transfer, known), known)
+
+
+def coded(primaries: str, transfer: str) -> Colour:
+    """The colour of a rendition that keeps an HDR source's volume (ITU-R BT.2100), with BT.2020's matrix."""
+    return Colour(_code(PRIMARIES, primaries, _BT2020), _code(TRANSFER, transfer, _PQ), _BT2020)

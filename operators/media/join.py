@@ -69,7 +69,10 @@ class _Sink:
             "movie_timescale": ticks,
         }
         self._out = stack.enter_context(av.open(str(out), "w", format="mp4", options=options))
-        self._video: Any = self._out.add_stream_from_template(video)
+        # opaque: a decoder may have another name than the codec, such as libdav1d
+        self._video: Any = self._out.add_stream_from_template(video, opaque=True)
+        if video.codec_context.name == "hevc":
+            self._video.codec_context.codec_tag = "hvc1"
         self._video.metadata.clear()
         self._audio, self._sounds = self._opened(stack, audio, audio_origin)
 

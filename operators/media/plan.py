@@ -12,27 +12,16 @@ from pathlib import Path
 
 from operators.media import h273
 from operators.media.chunks import Range, Timeline, plan_chunks, read_timeline
-from operators.media.filters import Filters, needs_neighbours, standard_filters
-from operators.media.geometry import fitted, square, turned
+from operators.media.filters import Filters, needs_neighbours, standard_filters, wide_filters
+from operators.media.geometry import fitted, turned
+from operators.media.ladder import Encode, Size, borders_of, cascade, encodes_of
 from schemas.errors import AssetError
-from schemas.pipelines import PreviewParams, VideoEncode, VideoParams
-from schemas.technical import Technical, VideoTrack
+from schemas.pipelines import PreviewParams, VideoParams
+from schemas.technical import Mastering, Technical, VideoTrack
 
 # as many key frames, and no farther apart, are enough to choose a poster from
 _KEYS_ENOUGH, _KEYS_APART_S = 8, 5
 _EXACT_S = 0.001
-
-
-@dataclass(frozen=True)
-class Encode:
-    """One H.264 output: upright size in pixels, x264's constant rate factor, pictures between key frames."""
-
-    name: str
-    width: int
-    height: int
-    crf: int
-    gop: int
-    preset: str
 
 
 @dataclass(frozen=True)
@@ -46,10 +35,22 @@ class Pick:
 
 
 @dataclass(frozen=True)
+class Wide:
+    """The second branch of pictures, of an HDR source: its colour as it is, and filters that turn it upright."""
+
+    colour: h273.Colour
+    filters: Filters
+    mastering: Mastering | None = None
+
+
+@dataclass(frozen=True)
 class RenderPlan:
     """What a video's chunks are rendered to. `None` and an empty tuple stand for outputs not asked for.
 
     `filters` turn a decoded picture into an upright one of 8-bit 4:2:0 in `colour`; none where it is so.
+    `sizes` are those of all encodes, asked for or not: each is scaled from the one before, the first is the
+    filters' own. `base` and `small` are those that pictures are made from. Every encode has an IDR picture at
+    the first picture from each of the `borders` (pts) on.
     `stills` and `poster` are candidates; `shots` asks for a strip of all pictures. `on_keys` are the outputs whose
     pictures are all key frames.
     """
@@ -59,10 +60,13 @@ class RenderPlan:
     rate: Fraction
     colour: h273.Colour
     filters: Filters
-    base: tuple[int, int]
-    small: tuple[int, int]
+    sizes: tuple[Size, ...]
+    base: Size
+    small: Size
     chunks: tuple[Range, ...]
+    borders: tuple[int, ...]
     encodes: tuple[Encode, ...] = ()
+    wide: Wide | None = None
     storyboard: Pick | None = None
     stills: Pick | None = None
     poster: tuple[int, ...] = ()
@@ -82,6 +86,15 @@ class RenderPlan:
             poster=self.poster if "poster" in outputs else (),
             shots="shots" in outputs,
         )
+
+    def scaled_through(self, size: Size) -> list[Size]:
+        """The sizes that a picture passes on its way to this one, which is the last."""
+        return list(self.sizes[: self.sizes.index(size) + 1])
+
+    @property
+    def keeps_pictures(self) -> bool:
+        """Whether pictures are kept beside what is encoded."""
+        return bool(self.storyboard or self.stills or self.poster or self.shots)
 
     @property
     def keys_only(self) -> bool:
@@ -107,13 +120,10 @@ def plan_video(path: Path | str, technical: Technical, video: VideoParams, previ
 
 def plan_of(timeline: Timeline, track: VideoTrack, video: VideoParams, preview: PreviewParams) -> RenderPlan:
     """The plan of a timeline; see `plan_video`."""
-    size = square(track.width, track.height, Fraction(track.pixel_aspect))
-    encodes = (
-        _encode("mezzanine", video.mezzanine, size, track, timeline.rate),
-        _encode("preview", video.preview, size, track, timeline.rate),
-    )
-    base = max(((e.width, e.height) for e in encodes), key=math.prod)
-    small = min(((e.width, e.height) for e in encodes), key=math.prod)
+    encodes = encodes_of(track, video, timeline.rate)
+    sizes = cascade(encodes)
+    base, small = sorted((encodes[0].size, encodes[1].size), key=math.prod, reverse=True)
+    chunks = plan_chunks(timeline.keys, timeline.end, timeline.time_base, video.chunk_s)
     tile = fitted((Fraction(small[0]), Fraction(small[1])), _tile_short(small, preview.storyboard_width))
     every = preview.storyboard_every_s, preview.storyboard_most
     candidate = preview.candidate_every_s, preview.candidate_most
@@ -124,11 +134,14 @@ def plan_of(timeline: Timeline, track: VideoTrack, video: VideoParams, preview: 
         origin=timeline.origin,
         rate=timeline.rate,
         colour=colour,
-        filters=standard_filters(track, turned(base, track.rotation), colour),
+        filters=standard_filters(track, turned(sizes[0], track.rotation), colour),
+        sizes=sizes,
         base=base,
         small=small,
-        chunks=plan_chunks(timeline.keys, timeline.end, timeline.time_base, video.chunk_s),
+        chunks=chunks,
+        borders=borders_of(timeline, chunks, video.segment_s),
         encodes=encodes,
+        wide=_wide(track, encodes[-1]),
         storyboard=board or _pick(timeline, *every, tile),
         stills=(stills := _pick(timeline, *candidate, (preview.still_size, preview.still_size))),
         poster=posters or stills.pts,
@@ -140,16 +153,17 @@ def plan_of(timeline: Timeline, track: VideoTrack, video: VideoParams, preview: 
     )
 
 
-def _encode(
-    name: str, params: VideoEncode, size: tuple[Fraction, Fraction], track: VideoTrack, rate: Fraction
-) -> Encode:
-    width, height = turned(fitted(size, params.height), track.rotation)
-    return Encode(name, width, height, params.crf, max(1, round(rate * Fraction(params.gop_s))), params.preset)
-
-
 def _tile_short(small: tuple[int, int], width: int) -> int:
     """The shorter side of a tile whose width is at most `width`."""
     return max(2, round(min(small) * width / small[0]))
+
+
+def _wide(track: VideoTrack, encode: Encode) -> Wide | None:
+    """The branch of the HDR rendition, which is the last encode."""
+    if not encode.hdr:
+        return None
+    filters = wide_filters(track, turned(encode.size, track.rotation))
+    return Wide(h273.coded(track.primaries, track.transfer), filters, track.mastering)
 
 
 def _pick(timeline: Timeline, every: float, most: int, size: tuple[int, int]) -> Pick:

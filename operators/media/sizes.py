@@ -6,6 +6,7 @@ from typing import Any
 
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from operators.media.ladder import Size
 from operators.media.plan import RenderPlan
 
 # the scaler's quicker rounding makes white 253
@@ -19,23 +20,28 @@ class Sizes:
         self._plan = plan
         # A reformatter that changes its size rebuilds its tables, so there is one for each.
         self._scalers: dict[tuple[Any, ...], VideoReformatter] = {}
-        self._made: dict[tuple[int, int], Any] = {}
+        self._made: dict[Size, Any] = {}
 
     def start(self, frame: Any) -> None:
         """Takes the next picture."""
-        self._made = {self._plan.base: self._scaled(frame, self._plan.base)}
+        self._made = {self._plan.sizes[0]: self._scaled(frame, self._plan.sizes[0])}
 
-    def at(self, size: tuple[int, int]) -> Any:
-        """The picture as 8-bit 4:2:0."""
+    def at(self, size: Size) -> Any:
+        """The picture as 8-bit 4:2:0, in one of the plan's sizes."""
         if size not in self._made:
-            self._made[size] = self._scaled(self._made[self._plan.base], size)
+            larger = self._plan.sizes[self._plan.sizes.index(size) - 1]
+            self._made[size] = self._scaled(self.at(larger), size)
         return self._made[size]
 
-    def rgb(self, size: tuple[int, int], source: tuple[int, int], order: str = "rgb24") -> Any:
+    def deep(self, size: Size) -> Any:
+        """The same as 10-bit 4:2:0."""
+        return self._scaler("deep", size).reformat(self.at(size), format="yuv420p10le", threads=1)
+
+    def rgb(self, size: Size, source: Size, order: str = "rgb24") -> Any:
         """The picture as a full-range frame of 8-bit RGB or BGR, made from its rendition in `source` size."""
         return self.coloured(self.at(source), size, order)
 
-    def coloured(self, frame: Any, size: tuple[int, int], order: str = "rgb24") -> Any:
+    def coloured(self, frame: Any, size: Size, order: str = "rgb24") -> Any:
         """The same of a picture that `at` gave earlier."""
         return self._scaler("rgb", size).reformat(
             frame,
@@ -51,6 +57,6 @@ class Sizes:
     def _scaler(self, *key: Any) -> VideoReformatter:
         return self._scalers.setdefault(key, VideoReformatter())
 
-    def _scaled(self, frame: Any, size: tuple[int, int]) -> Any:
+    def _scaled(self, frame: Any, size: Size) -> Any:
         scaler = self._scaler("yuv", size)
         return scaler.reformat(frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1)

@@ -9,6 +9,7 @@ from typing import Any
 
 from operators.media.appeal import Candidate
 from operators.media.chunks import Range
+from operators.media.ladder import Encode, Size
 from operators.media.plan import RenderPlan, plan_video
 from operators.stages.groups import beside
 from operators.stages.services import Services
@@ -56,23 +57,27 @@ def _candidates(chunks: list[dict[str, StepResult]], name: str) -> list[Candidat
     return [Candidate(**c) for chunk in chunks if name in chunk for c in chunk[name].values["candidates"]]
 
 
-def steps_of(work: Work, outputs: Sequence[str], chunk: Range) -> list[Step]:
-    """A step for each output of a chunk; `range` in ticks of the source's clock."""
-    preview, video = work.pipeline.preview, work.pipeline.video
-    small = {"from": video.preview.height}
+def steps_of(work: Work, plan: RenderPlan, outputs: Sequence[str], chunk: Range) -> list[Step]:
+    """A step for each output of a chunk; `range` in ticks of the source's clock, `from` the sizes scaled through."""
+    preview, segment_s = work.pipeline.preview, work.pipeline.video.segment_s
+    small, base = ({"from": plan.scaled_through(size)} for size in (plan.small, plan.base))
     candidates = preview.model_dump(include={"candidate_every_s", "candidate_most"})
     params: dict[str, dict[str, Any]] = {
-        "mezzanine": {"encode": video.mezzanine},
-        "preview": {"encode": video.preview, "from": video.mezzanine.height},
         "storyboard": small | preview.model_dump(include={"storyboard_every_s", "storyboard_width", "storyboard_most"}),
         "stills": small | candidates | {"still_size": preview.still_size},
-        "poster": candidates | {"from": video.mezzanine.height},
+        "poster": candidates | base,
         "shots": small,
     }
+    for encode in plan.encodes:
+        params[encode.name] = {"encode": asdict(encode), "from": _from(plan, encode), "segment_s": segment_s}
     inputs = (original_of(work).sha256,)
     return [
         Step("derive", f"chunk-{name}", VERSION, inputs, {**params[name], "range": list(chunk)}) for name in outputs
     ]
+
+
+def _from(plan: RenderPlan, encode: Encode) -> list[Size]:
+    return [] if encode.hdr else plan.scaled_through(encode.size)
 
 
 async def _chunk(
@@ -88,7 +93,7 @@ async def _chunk(
         )  # fmt: skip
         return {f"chunk-{name}": _made(name, made) for name in wanted}
 
-    runs = await together(services, work, steps_of(work, outputs, chunk), compute, quiet=True)
+    runs = await together(services, work, steps_of(work, plan, outputs, chunk), compute, quiet=True)
     return {name: run.result for name, run in zip(outputs, runs, strict=True)}
 
 

@@ -19,10 +19,12 @@ from operators.stages.chunks import Rendered, rendered
 from operators.stages.groups import beside
 from operators.stages.services import Services
 from operators.stages.steps import File, Made, Step, find, once, together
+from operators.stages.trials import with_ladder
 from operators.stages.validate import original_of
 from operators.stages.video_tasks import LIMITS, Pictures, assemble
 from schemas.asset import Output, StepRun, Work
 from schemas.errors import AssetError
+from schemas.pipelines import VideoEncode, VideoParams
 from schemas.technical import Technical, VideoTrack
 
 VERSION = "2"
@@ -32,6 +34,7 @@ FINISHING = 20
 
 async def run(services: Services, work: Work) -> list[StepRun]:
     """The video's steps. Raises corrupt_media, no_media_stream, decoder_*."""
+    work, tried = await with_ladder(services, work)
     needed = await missing(services, work)
     sound, made = await beside(_sound(services, work), rendered(services, work, needed))
     streams = await beside(
@@ -39,7 +42,7 @@ async def run(services: Services, work: Work) -> list[StepRun]:
         _stream(services, work, preview_step(work, sound), "preview", _file(sound, "preview"), made),
         _pictures(services, work, made),
     )
-    return [*sound, streams[0], streams[1], *streams[2]]
+    return [*tried, *sound, streams[0], streams[1], *streams[2]]
 
 
 async def missing(services: Services, work: Work) -> set[str]:
@@ -87,7 +90,7 @@ def _file(sound: Sequence[StepRun], name: str) -> Output | None:
 def mezzanine_step(work: Work, sound: Sequence[StepRun]) -> Step:
     """The mezzanine depends on the original, the sound it carries, and how its pictures are made."""
     params = work.pipeline.video
-    how: dict[str, Any] = {"encode": params.mezzanine, "chunk_s": params.chunk_s}
+    how = _how(params, params.mezzanine)
     if is_remuxed(work):
         how = {"remux": "own sound" if _own_sound(work, sound) else "delivered sound"}
     return Step("derive", "mezzanine", VERSION, _inputs(work, _file(sound, "audio")), how)
@@ -95,8 +98,15 @@ def mezzanine_step(work: Work, sound: Sequence[StepRun]) -> Step:
 
 def preview_step(work: Work, sound: Sequence[StepRun]) -> Step:
     """The same for the preview stream."""
-    how = {"encode": work.pipeline.video.preview, "chunk_s": work.pipeline.video.chunk_s}
-    return Step("preview", "stream", VERSION, _inputs(work, _file(sound, "preview")), how)
+    params = work.pipeline.video
+    return Step("preview", "stream", VERSION, _inputs(work, _file(sound, "preview")), _how(params, params.preview))
+
+
+def _how(params: VideoParams, encode: VideoEncode) -> dict[str, Any]:
+    """What decides an encode's pictures: the larger sizes too, since it is scaled from the next one."""
+    heights = {params.mezzanine.height, params.preview.height, *(rung.height for rung in params.ladder)}
+    larger = sorted((height for height in heights if height > encode.height), reverse=True)
+    return {"encode": encode, "from": larger, "chunk_s": params.chunk_s, "segment_s": params.segment_s}
 
 
 def _inputs(work: Work, sound: Output | None) -> tuple[str, ...]:
