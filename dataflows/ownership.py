@@ -72,9 +72,9 @@ async def claims(settings: Settings, store: ObjectStore) -> dict[str, Claims]:
     found: defaultdict[str, Claims] = defaultdict(Claims)
     async for key, data in records(store, f"jobs/{tenant}"):
         job = JobClaim.model_validate_json(data)
-        identity = job.source.identity
-        # the fetch step names a source without a validator by its job
-        found[key.split("/")[-2]].roots |= {identity, f"{identity}#{job.job_id}"}
+        for identity in (source.identity for source in (job.source, *job.sidecars)):
+            # the fetch step names a source without a validator by its job
+            found[key.split("/")[-2]].roots |= {identity, f"{identity}#{job.job_id}"}
     for key in await store.keys(f"originals/{tenant}"):
         *_, sha256, name = key.split("/")
         found[Path(name).stem].roots.add(sha256)

@@ -11,7 +11,7 @@ from typing import Any
 
 from dataflows import queries
 from dataflows.connections import objects_of, policy_of
-from operators.media.types import is_media_name
+from operators.media.types import is_media_name, is_sidecar_of
 from operators.stages.dead_letter import letters, next_try
 from operators.stages.ingest import tombstone_key
 from schemas.errors import AssetError
@@ -21,7 +21,7 @@ from schemas.ids import job_id
 from schemas.ports import ObjectStore
 from schemas.settings import Settings
 from sources.fetch import validator_of
-from sources.folder import Submission, file_event, url_event, walk
+from sources.folder import Submission, file_event, sidecars, url_event, walk
 from sources.inbox import Inbox
 
 
@@ -35,7 +35,7 @@ def submission_of(settings: Settings, key: str = "", **fields: Any) -> Submissio
     pipelines = settings.pipelines()
     if settings.pipeline not in pipelines:
         raise ValueError(f"no pipeline named {settings.pipeline!r}; there are {', '.join(sorted(pipelines))}")
-    return Submission(pipelines[settings.pipeline], settings.tenant, is_media_name, key, fields)
+    return Submission(pipelines[settings.pipeline], settings.tenant, is_media_name, key, is_sidecar_of, fields)
 
 
 def events_of(settings: Settings, targets: Sequence[str], submission: Submission) -> Iterator[IngestEvent]:
@@ -65,9 +65,12 @@ async def _url_event(settings: Settings, url: str, submission: Submission) -> In
 
 
 def left_out(targets: Sequence[str]) -> list[Path]:
-    """The files of folders that are no media by their name."""
+    """The files of folders that are no media by their name, and no media's sidecars."""
     folders = [Path(t) for t in targets if not is_url(t) and Path(t).is_dir()]
-    return [path for folder in folders for path in walk(folder, lambda name: not is_media_name(name))]
+    media = (path for folder in folders for path in walk(folder, is_media_name))
+    taken = {beside for path in media for beside in sidecars(path, is_sidecar_of)}
+    others = (path for folder in folders for path in walk(folder, lambda name: not is_media_name(name)))
+    return [path for path in others if path not in taken]
 
 
 async def as_next_try(store: ObjectStore, event: IngestEvent) -> IngestEvent:

@@ -18,7 +18,7 @@ from dataflows.connections import objects_of
 from dataflows.fates import told_before
 from dataflows.submit import as_next_try, events_of
 from operators.stages.ingest import UNKNOWN_TYPE, limit_of, original_key
-from schemas.asset import ObjectKind, Source
+from schemas.asset import IngestRequest, ObjectKind, Source
 from schemas.cloudevents import encode_ingest
 from schemas.errors import AssetError, State
 from schemas.events import IngestEvent
@@ -81,7 +81,7 @@ async def _jobs(uploader: _Uploader, found: Iterator[IngestEvent]) -> AsyncItera
 class _Uploader:
     def __init__(self, settings: Settings, submission: Submission) -> None:
         self._settings, self._store = settings, objects_of(settings)
-        self._limit = limit_of(submission.pipeline)
+        self._limit, self._sidecar_limit = limit_of(submission.pipeline), submission.pipeline.limits.sidecar_bytes
 
     async def request(self, found: IngestEvent) -> Request:
         """The event to be sent, its file being in the store."""
@@ -97,20 +97,25 @@ class _Uploader:
             return Request(found, error)
 
     async def _uploaded(self, event: IngestEvent) -> IngestEvent:
-        source, tenant = event.data.source, event.data.tenant
+        request = event.data
+        source = await self._stored(request, request.source, self._limit)
+        sidecars = tuple([await self._stored(request, one, self._sidecar_limit) for one in request.sidecars])
+        return event.model_copy(update={"data": request.model_copy(update={"source": source, "sidecars": sidecars})})
+
+    async def _stored(self, request: IngestRequest, source: Source, limit: int) -> Source:
+        tenant = request.tenant
         if not source.uri.startswith("file:"):
-            return event
+            return source
         if source.sha256:
             # from now on neither a deletion nor another asset's policy takes the object
-            await self._store.create(original_key(tenant, source.sha256, event.data.asset_id), b"{}")
+            await self._store.create(original_key(tenant, source.sha256, request.asset_id), b"{}")
         if not source.sha256 or not await self._store.exists(tenant, source.sha256):
-            await self._upload(tenant, source)
-        request = event.data.model_copy(update={"source": Source.of_object(source.sha256, source.name)})
-        return event.model_copy(update={"data": request})
+            await self._upload(tenant, source, limit)
+        return Source.of_object(source.sha256, source.name)
 
-    async def _upload(self, tenant: str, source: Source) -> None:
-        async with aclosing(open_source(source, self._limit, FetchPolicy())) as chunks:
-            kept = await self._store.add_stream(tenant, chunks, UNKNOWN_TYPE, self._limit, ObjectKind.ORIGINAL)
+    async def _upload(self, tenant: str, source: Source, limit: int) -> None:
+        async with aclosing(open_source(source, limit, FetchPolicy())) as chunks:
+            kept = await self._store.add_stream(tenant, chunks, UNKNOWN_TYPE, limit, ObjectKind.ORIGINAL)
         if kept.sha256 != source.sha256:
             raise AssetError("source_changed", source.name)
 

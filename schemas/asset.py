@@ -95,13 +95,18 @@ class Consent(Model):
 
 
 class IngestRequest(Model):
-    """One submission of an asset: the data of an ingest event."""
+    """One submission of an asset: the data of an ingest event.
+
+    `sidecars` are files that say something of the source: subtitles, XMP. A subtitle's name may end in its language,
+    and "forced" or "sdh", before the extension: "clip.pt-BR.forced.srt".
+    """
 
     tenant: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     owner: str = "local"
     organisation: str = ""
     project: str = ""
     source: Source
+    sidecars: tuple[Source, ...] = Field(default=(), max_length=64)
     idempotency_key: str = Field(min_length=1, max_length=1024)
     declared: Declared = Declared()
     consent: Consent = Consent()
@@ -118,7 +123,7 @@ class IngestRequest(Model):
     @property
     def payload_digest(self) -> str:
         """Decides whether a second submission under the same key is the same asset."""
-        return ids.digest(self.source.identity, self.declared)
+        return ids.digest(self.source.identity, self.declared, *(sidecar.identity for sidecar in self.sidecars))
 
 
 class Ref(Model):
@@ -196,6 +201,12 @@ class Work(Model):
     def tenant(self) -> str:
         """The asset's tenant."""
         return self.record.request.tenant
+
+    @property
+    def sidecars(self) -> tuple[tuple[str, Output], ...]:
+        """The files that came beside the original: (name, object), in the order of the request."""
+        found = ((sidecar.name, self.output(f"sidecar-{i}")) for i, sidecar in enumerate(self.record.request.sidecars))
+        return tuple((name, output) for name, output in found if output)
 
     def with_steps(self, *runs: StepRun, **changes: Any) -> Work:
         """A copy with these steps added (a step of the same name is replaced) and these fields changed."""

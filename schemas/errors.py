@@ -106,6 +106,11 @@ CODES: dict[str, Code] = {
     "peak_bound": Code(
         State.COMPLETED, False, "The loudness target cannot be met under the peak limit; the peak limit held."
     ),
+    "not_aligned": Code(
+        State.COMPLETED,
+        False,
+        "The source's own pictures are not in the HLS ladder, as its key frames lie too far apart or are not closed.",
+    ),
     "remuxed": Code(State.COMPLETED, False, "The source was web-friendly already; its packets were kept."),
     "no_model": Code(State.SKIPPED, False, "No model is configured for this task; add a route to enable it."),
     "no_office": Code(
@@ -114,6 +119,12 @@ CODES: dict[str, Code] = {
     "no_consent": Code(State.SKIPPED, False, "The owner did not consent to this task."),
     "not_applicable": Code(State.SKIPPED, False, "This step does not apply to the asset's content."),
     "unreadable_cover": Code(State.SKIPPED, False, "The cover art cannot be read; put another picture into the file."),
+    "bitmap_subtitles": Code(
+        State.SKIPPED, False, "The subtitles are pictures, not text; add a text track, or a .srt file beside the video."
+    ),
+    "subtitles_unreadable": Code(
+        State.SKIPPED, False, "The subtitles cannot be read; save them again as .srt or .vtt in UTF-8."
+    ),
     "too_short": Code(State.SKIPPED, False, "There is too little text to tell its language."),
 }
 

@@ -62,7 +62,8 @@ class VideoParams(Model):
 
     `ladder` are further rungs, each dropped where another of its codec is as large; `by_content` adds rungs after a
     trial. `hdr_encode` is made where the source is HDR, and `hdr` set. `chunk_s` is the length of an encoded chunk (s),
-    less at the end; every rendition can be cut each `segment_s` (s), at the same pictures.
+    less at the end. With `hls` all renditions are packaged for adaptive streaming, in segments of `segment_s` (s) or a
+    little more, cut at the same pictures.
     """
 
     mezzanine: VideoEncode = VideoEncode(height=1080, crf=21, gop_s=2.0)
@@ -73,6 +74,7 @@ class VideoParams(Model):
     hdr_encode: Rung = Rung(height=1080, crf=22, codec="hevc", bit_depth=10)
     chunk_s: float = Field(default=10.0, gt=0)
     segment_s: float = Field(default=4.0, gt=0)
+    hls: bool = True
 
     @model_validator(mode="after")
     def _deep(self) -> Self:
@@ -157,13 +159,14 @@ class PreviewParams(Model):
 
 
 class Limits(Model):
-    """The most that is accepted: bytes by kind, pixels of a picture, seconds of media, pages."""
+    """The most that is accepted: bytes by kind and of a sidecar, pixels of a picture, seconds of media, pages."""
 
     video_bytes: int = 20 * 2**30
     audio_bytes: int = 2 * 2**30
     image_bytes: int = 256 * 2**20
     document_bytes: int = 256 * 2**20
     template_bytes: int = 64 * 2**20
+    sidecar_bytes: int = 16 * 2**20
     pixels: int = 200_000_000
     seconds: float = 12 * 3600
     pages: int = 2000

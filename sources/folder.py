@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +26,15 @@ NAME_CHARACTERS, KEY_CHARACTERS = 200, 1024
 class Submission:
     """What all requests of one submission share; `wanted` says by its name whether a folder's file is taken.
 
-    `key` is the idempotency key where it is not the default one, which only a single request can have.
+    `key` is the idempotency key where it is not the default one, which only a single request can have. `beside` says
+    whether a file (its name first) lies beside another one as its sidecar.
     """
 
     pipeline: Pipeline
     tenant: str = "default"
     wanted: Callable[[str], bool] = lambda _name: True
     key: str = ""
+    beside: Callable[[str, str], bool] = lambda _sidecar, _name: False
     fields: dict[str, Any] = field(default_factory=dict)
 
 
@@ -50,17 +55,42 @@ def walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
 
 
 def file_event(path: Path, root: Path, submission: Submission) -> IngestEvent:
-    """The event for one file. Its default key is its hash and name; the event's time is the file's own.
+    """The event for one file with its sidecars. Its default key is its name and their hashes; the event's time is the
+    file's own.
 
     A file that cannot be read, or lies outside the root by a link, is submitted by its path and refused by ingest,
     so that it too ends in a state.
     """
     path = path.absolute()
+    source = _source(path, root)
+    beside = tuple(_source(one, root) for one in sidecars(path, submission.beside))
+    key = ":".join((source.sha256, source.name, *(one.sha256 for one in beside))) if source.sha256 else _text(str(path))
+    time = datetime.fromtimestamp(_changed(path) if source.sha256 else 0, UTC)
+    return event_for(source, key, submission, time, beside)
+
+
+def _source(path: Path, root: Path) -> Source:
     digest = _hash(path) if path.is_file() and path.resolve().is_relative_to(root.resolve()) else ""
-    name = _text(path.name)
-    source = Source(uri=path.as_uri(), name=name, root=str(root.absolute()), sha256=digest)
-    key = f"{digest}:{name}" if digest else _text(str(path))
-    return event_for(source, key, submission, datetime.fromtimestamp(_changed(path) if digest else 0, UTC))
+    return Source(uri=path.as_uri(), name=_text(path.name), root=str(root.absolute()), sha256=digest)
+
+
+def sidecars(path: Path, beside: Callable[[str, str], bool]) -> list[Path]:
+    """The files that lie beside a file and belong to it, by name."""
+    try:
+        by_stem = _by_stem(path.parent, path.parent.stat().st_mtime_ns)
+    except OSError:
+        return []
+    return [path.parent / name for name in by_stem.get(path.stem, ()) if beside(name, path.name)]
+
+
+@lru_cache(maxsize=8)
+def _by_stem(folder: Path, _changed_ns: int) -> dict[str, list[str]]:
+    """The folder's files with a second name before a dot, under each of the names that they begin with."""
+    found = defaultdict[str, list[str]](list)
+    for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_file()):
+        for stem in accumulate(name.split(".")[:-1], "{}.{}".format):
+            found[stem].append(name)
+    return dict(found)
 
 
 def _text(name: str) -> str:
@@ -89,7 +119,9 @@ def url_event(url: str, name: str, validator: str, submission: Submission) -> In
     return event_for(source, f"{url}#{validator}", submission, datetime.fromtimestamp(0, UTC))
 
 
-def event_for(source: Source, key: str, submission: Submission, time: datetime) -> IngestEvent:
+def event_for(
+    source: Source, key: str, submission: Submission, time: datetime, beside: tuple[Source, ...] = ()
+) -> IngestEvent:
     """An ingest event whose id is the same for the same request, pipeline and time: sending it again is a replay.
 
     The time belongs to the id since rows of the event are found again by it.
@@ -97,8 +129,8 @@ def event_for(source: Source, key: str, submission: Submission, time: datetime) 
     key = submission.key or key
     short = key if len(key) <= KEY_CHARACTERS else ids.digest("key", key)
     request = IngestRequest(
-        tenant=submission.tenant, source=source, idempotency_key=short, pipeline=submission.pipeline.name,
-        **submission.fields,
+        tenant=submission.tenant, source=source, sidecars=beside, idempotency_key=short,
+        pipeline=submission.pipeline.name, **submission.fields,
     )  # fmt: skip
     unique = (request.asset_id, request.payload_digest, submission.pipeline.fingerprint, time.isoformat())
     return IngestEvent(

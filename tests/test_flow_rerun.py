@@ -89,10 +89,12 @@ def test_another_loudness_remakes_the_sound_only(media: Path, place: Place):
     chunks = chunk_results(place)
     assert chunks > 5
     rows = changed(place, **{"audio.loudness": {"target_lufs": -20.0}}).run(media)
-    assert made_anew(rows["clip.mp4"]) == {"derive.audio", "derive.mezzanine", "preview.sound", "preview.stream"}
+    assert made_anew(rows["clip.mp4"]) == {
+        "derive.audio", "derive.mezzanine", "derive.hls", "preview.sound", "preview.stream",
+    }  # fmt: skip
     assert not made_anew(rows["noise.png"])
     assert chunk_results(place) == chunks
-    check_new_version(place, rows, {"mezzanine", "audio", "preview"})
+    check_new_version(place, rows, {"mezzanine", "audio", "preview", "hls", "hls-audio", "hls-audio-media"})
 
 
 def test_another_storyboard_remakes_the_storyboard_only(media: Path, place: Place):

@@ -44,7 +44,7 @@ def test_an_object_is_taken_as_it_lies(services: Services) -> None:
     """The original is the object itself, which nobody reads or writes; the asset has it from then on."""
     asyncio.run(services.store.add_bytes("default", DATA, "image/png"))
     wanted = work(Source(uri=f"object:sha256:{SHA}", name="a.png"))
-    original = asyncio.run(fetched(services, wanted, wanted.record.request.source)).item.original
+    original = asyncio.run(fetched(services, wanted, wanted.record.request)).item.original
     assert (original.sha256, original.bytes) == (SHA, len(DATA))
     assert asyncio.run(services.store.get(original_key("default", SHA, wanted.asset_id))) is not None
 
@@ -62,7 +62,7 @@ def test_what_is_refused(data: bytes, tenant: str, announced: str, code: str, se
     """Another tenant's object is none; one too large, empty or not as announced is refused, with its code."""
     asyncio.run(services.store.add_bytes(tenant, data, ""))
     source = Source(uri=f"object:sha256:{hashlib.sha256(data).hexdigest()}/a.png", name="a.png", sha256=announced)
-    assert failure(fetched(services, work(source), source)).code == code
+    assert failure(fetched(services, work(source), work(source).record.request)).code == code
 
 
 @pytest.mark.parametrize("uri", ["object:sha256:../../x", f"object:sha256:{SHA.upper()}", f"object:md5:{SHA}"])

@@ -75,6 +75,8 @@ _ALSO = {
 }  # fmt: skip
 # what lies beside media and is about them; taken when named singly, left alone in a folder
 _NOT_FROM_FOLDERS = frozenset({"other", "text"})
+# what may lie beside a file of a kind and say something of it
+_SIDECARS = {"video": {"srt", "vtt", "ass", "ssa"}, "image": {"xmp"}}
 _GENERIC = {"", "application/octet-stream", "binary/octet-stream", "application/binary"}
 
 
@@ -170,3 +172,18 @@ def is_media_name(file_name: str) -> bool:
     if file_name.lower().endswith(".template.zip"):
         return True
     return _BY_EXTENSION.get(PurePosixPath(file_name).suffix[1:].lower(), "other") not in _NOT_FROM_FOLDERS
+
+
+def is_sidecar_of(sidecar: str, file_name: str) -> bool:
+    """Whether a file in the same folder belongs to a media file by its name.
+
+    `clip.srt`, `clip.en.srt` and `clip.mp4.en.srt` belong to the video `clip.mp4`, `a.xmp` and `a.jpg.xmp` to `a.jpg`.
+    """
+    media, beside = PurePosixPath(file_name), PurePosixPath(sidecar)
+    kind = _FAMILIES[_BY_EXTENSION.get(media.suffix[1:].lower(), "other")][0] or ""
+    if beside.suffix[1:].lower() not in _SIDECARS.get(kind, ()):
+        return False
+    if f"{beside.stem}.".startswith(f"{file_name}."):
+        return True
+    others = (part for part in beside.stem.removeprefix(media.stem).split(".") if part in _BY_EXTENSION)
+    return f"{beside.stem}.".startswith(f"{media.stem}.") and not any(others)

@@ -20,6 +20,7 @@ from schemas.asset import StepResult, Work
 
 VERSION = "2"
 PLANNING = 10
+ENCODES = "encodes"
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,13 @@ class Rendered:
     posters: list[Candidate]
 
 
-async def rendered(services: Services, work: Work, outputs: Collection[str]) -> Rendered | None:
-    """Plans the video and renders the named outputs of all its chunks, the longest first; None for no outputs."""
+async def rendered(
+    services: Services, work: Work, outputs: Collection[str], copied: Collection[str] = ()
+) -> Rendered | None:
+    """Plans the video and renders the named outputs of all its chunks, the longest first; None for no outputs.
+
+    "encodes" stands for all encodes but the `copied` ones.
+    """
     if not outputs:
         return None
     original, params = original_of(work), work.pipeline
@@ -43,6 +49,8 @@ async def rendered(services: Services, work: Work, outputs: Collection[str]) -> 
             "light", plan_video, path, work.technical, params.video, params.preview, limits=LIMITS, read=[path],
             priority=PLANNING,
         )  # fmt: skip
+        if ENCODES in outputs:
+            outputs = {*outputs, *(encode.name for encode in plan.encodes)} - {ENCODES, *copied}
         plan = plan.only(outputs)
         chunks = await beside(*(_chunk(services, work, plan, path, r, sorted(outputs)) for r in plan.chunks))
     return _collected(plan, sorted(outputs), chunks)

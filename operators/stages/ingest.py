@@ -39,6 +39,7 @@ class JobClaim(Model):
     event_id: str
     accepted_ms: int
     source: Source
+    sidecars: tuple[Source, ...] = ()
 
 
 def tombstone_key(tenant: str, asset_id: str) -> str:
@@ -70,7 +71,7 @@ async def run(services: Services, received: Received) -> Outcome[Work]:
         raise AssetError("deleted", request.asset_id)
     record, first = await accept(services, event, pipeline)
     work = Work(record=record, pipeline=pipeline)
-    return await fetched(services, work, request.source) if first else Outcome(None, state=State.DUPLICATE)
+    return await fetched(services, work, request) if first else Outcome(None, state=State.DUPLICATE)
 
 
 async def accept(services: Services, event: CloudEvent[IngestRequest], pipeline: Pipeline) -> tuple[IngestRecord, bool]:
@@ -87,42 +88,52 @@ async def accept(services: Services, event: CloudEvent[IngestRequest], pipeline:
     if claim.payload != mine.payload:
         raise AssetError("idempotency_conflict", f"key {request.idempotency_key!r}")
     job = ids.job_id(asset, pipeline.fingerprint)
-    wanted = JobClaim(job_id=job, event_id=event.id, accepted_ms=now, source=request.source)
+    wanted = JobClaim(job_id=job, event_id=event.id, accepted_ms=now, source=request.source, sidecars=request.sidecars)
     standing = JobClaim.model_validate_json(await services.store.create(
         f"jobs/{request.tenant}/{asset}/{job}.json", wanted.model_dump_json().encode()
     ))  # fmt: skip
     record = IngestRecord(
         asset_id=asset, job_id=job, event_id=standing.event_id, accepted_ms=standing.accepted_ms,
-        request=request.model_copy(update={"source": standing.source}),
+        request=request.model_copy(update={"source": standing.source, "sidecars": standing.sidecars}),
         traceparent=traceparent(event.traceparent, event.id),
     )  # fmt: skip
     return record, standing.event_id == event.id or bool(request.replay_of)
 
 
-async def fetched(services: Services, work: Work, source: Source) -> Outcome:
-    """The work with its original in the store; bytes that are there already are not read again."""
-    step = Step("ingest", "fetch", VERSION, (_identity(work.record),))
+async def fetched(services: Services, work: Work, request: IngestRequest) -> Outcome:
+    """The work with its original and the sidecars in the store; bytes that are there already are not read again."""
+    first = work.record.request
+    named = {"fetch": first.source, **{f"sidecar-{i}": one for i, one in enumerate(first.sidecars)}}
+    original, *beside = [Step("ingest", n, VERSION, (_identity(work.record, s),)) for n, s in named.items()]
+    runs = [await _brought(services, work, original, request.source, limit_of(work.pipeline))]
+    for step, source in zip(beside, request.sidecars, strict=True):
+        runs.append(await _brought(services, work, step, source, work.pipeline.limits.sidecar_bytes))
+    ref = Ref(**runs[0].result.outputs[0].model_dump(include={"sha256", "bytes", "media_type"}))
+    return Outcome(work.with_steps(*runs, original=ref), events=events_of(services, work, runs))
+
+
+async def _brought(services: Services, work: Work, step: Step, source: Source, limit: int) -> StepRun:
     report(services, work, step, State.PROCESSING)
     async with alone(work.tenant, [step]):
         found = await find(services, work.tenant, step)
         there = found is not None and await services.store.exists(work.tenant, found.outputs[0].sha256)
-        result = found if there and found else await fetch(services, work, step, source)
+        result = found if there and found else await fetch(services, work, step, source, limit)
     run = StepRun(result=result, cached=there)
     report(services, work, step, State.COMPLETED, run)
-    original = Ref(**run.result.outputs[0].model_dump(include={"sha256", "bytes", "media_type"}))
-    await services.store.create(original_key(work.tenant, original.sha256, work.asset_id), b"{}")
-    return Outcome(work.with_steps(run, original=original), events=events_of(services, work, [run]))
+    await services.store.create(original_key(work.tenant, result.outputs[0].sha256, work.asset_id), b"{}")
+    return run
 
 
-async def fetch(services: Services, work: Work, step: Step, source: Source) -> StepResult:
-    """Brings the source into the store, and records its digest. Raises source_changed if not as announced."""
+async def fetch(services: Services, work: Work, step: Step, source: Source, limit: int) -> StepResult:
+    """Brings a source into the store, and records its digest. Raises source_changed if not as announced."""
     started = time.monotonic()
     bring = _uploaded if source.stored else _streamed
-    ref = await bring(services, work.tenant, source, limit_of(work.pipeline))
+    ref = await bring(services, work.tenant, source, limit)
     metrics.BYTES.labels("taken").inc(ref.bytes)
     if source.sha256 not in ("", ref.sha256):
         raise AssetError("source_changed", source.name)
-    output = Output(**ref.model_dump(), name="original", role="original")
+    name, role = ("original", "original") if step.name == "fetch" else (step.name, "sidecar")
+    output = Output(**ref.model_dump(), name=name, role=role)
     seconds = round(time.monotonic() - started, 4)
     result = await record(services, work.tenant, step, Made(), seconds, [output])
     if result.outputs[0].sha256 != ref.sha256:
@@ -147,7 +158,6 @@ async def _uploaded(services: Services, tenant: str, source: Source, limit: int)
     return Ref(sha256=source.stored, bytes=size, media_type=UNKNOWN_TYPE)
 
 
-def _identity(record_: IngestRecord) -> str:
-    """What the source's bytes depend on: a URL without a validator is read once a job."""
-    source = record_.request.source
+def _identity(record_: IngestRecord, source: Source) -> str:
+    """What a source's bytes depend on: a URL without a validator is read once a job."""
     return source.identity if source.sha256 or source.validator else f"{source.identity}#{record_.job_id}"

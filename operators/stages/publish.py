@@ -20,7 +20,10 @@ from schemas.outcome import Outcome
 from schemas.ports import Bundle
 
 VERSION = "1"
-PUBLISHED = frozenset({"mezzanine", "audio", "rendition", "poster", "page", "captions", "chapters", "preview", "text"})
+PUBLISHED = frozenset({
+    "mezzanine", "audio", "rendition", "poster", "page", "captions", "chapters", "subtitles", "preview", "text",
+    "hls-master", "hls-playlist", "hls-media",
+})  # fmt: skip
 
 
 async def run(services: Services, work: Work) -> Outcome:
@@ -79,6 +82,7 @@ def public_form(manifest: Manifest, files: dict[str, Ref]) -> dict[str, Any]:
 def _extension(media_type: str) -> str:
     known = {
         "text/vtt": ".vtt", "audio/mp4": ".m4a", "audio/ogg": ".opus", "audio/flac": ".flac", "image/webp": ".webp",
+        "application/vnd.apple.mpegurl": ".m3u8",
     }  # fmt: skip
     return known.get(media_type) or mimetypes.guess_extension(media_type) or ".bin"
 

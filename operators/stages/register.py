@@ -18,7 +18,7 @@ from schemas.manifest import Edge, Manifest, Metadata, Variant
 from schemas.outcome import Outcome
 from schemas.ports import IndexEntry, ObjectStore
 
-INTERNAL = frozenset({"original", "vectors", "stills", "part"})
+INTERNAL = frozenset({"original", "sidecar", "vectors", "stills", "part"})
 
 
 async def run(services: Services, work: Work) -> Outcome:

@@ -14,8 +14,8 @@ from typing import Any
 from operators.media.join import join, remux
 from operators.media.plan import RenderPlan
 from operators.media.probe import web_friendly
-from operators.stages import audios
-from operators.stages.chunks import Rendered, rendered
+from operators.stages import audios, ladders, subtitles
+from operators.stages.chunks import ENCODES, Rendered, rendered
 from operators.stages.groups import beside
 from operators.stages.services import Services
 from operators.stages.steps import File, Made, Step, find, once, together
@@ -35,14 +35,21 @@ FINISHING = 20
 async def run(services: Services, work: Work) -> list[StepRun]:
     """The video's steps. Raises corrupt_media, no_media_stream, decoder_*."""
     work, tried = await with_ladder(services, work)
-    needed = await missing(services, work)
-    sound, made = await beside(_sound(services, work), rendered(services, work, needed))
-    streams = await beside(
+    needed, copied = await missing(services, work), is_remuxed(work)
+    sound, texts, made = await beside(
+        _sound(services, work),
+        subtitles.run(services, work),
+        rendered(services, work, needed, {"mezzanine"} if copied else set()),
+    )
+    tracks = [*sound, *texts]
+    packages = [ladders.run(services, work, tracks, made, copied)] if work.pipeline.video.hls else []
+    mezzanine, preview, pictures, *hls = await beside(
         _mezzanine(services, work, sound, made),
         _stream(services, work, preview_step(work, sound), "preview", _file(sound, "preview"), made),
         _pictures(services, work, made),
+        *packages,
     )
-    return [*tried, *sound, streams[0], streams[1], *streams[2]]
+    return [*tried, *tracks, mezzanine, preview, *pictures, *hls]
 
 
 async def missing(services: Services, work: Work) -> set[str]:
@@ -53,13 +60,21 @@ async def missing(services: Services, work: Work) -> set[str]:
         needed = needed - {"placeholder"} | {"poster"}
     if "stills" in needed:
         needed.add("shots")
-    sound = [await find(services, work.tenant, step) for step in audios.steps_of(work)] if has_sound(work) else []
-    known = [StepRun(result=result, cached=True) for result in sound if result]
-    last = {"preview": preview_step(work, known), "mezzanine": mezzanine_step(work, known)}
+    sound, all_there = await _found(services, work, audios.steps_of(work) if has_sound(work) else [])
+    texts, _ = await _found(services, work, subtitles.steps_of(work))
+    last = {"preview": preview_step(work, sound), "mezzanine": mezzanine_step(work, sound)}
+    if work.pipeline.video.hls:
+        last[ENCODES] = ladders.step_of(work, [*sound, *texts])
     for name, step in last.items():
-        if len(known) < len(sound) or await find(services, work.tenant, step) is None:
+        if not all_there or await find(services, work.tenant, step) is None:
             needed.add(name)
     return needed - {"mezzanine"} if is_remuxed(work) else needed
+
+
+async def _found(services: Services, work: Work, steps: Sequence[Step]) -> tuple[list[StepRun], bool]:
+    """The steps that have a result, and whether all have."""
+    found = [await find(services, work.tenant, step) for step in steps]
+    return [StepRun(result=result, cached=True) for result in found if result], None not in found
 
 
 def technical_of(work: Work) -> tuple[Technical, VideoTrack]:
