@@ -72,7 +72,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit
 
 lock: .venv/bin/uv
 	$(COMPILE) pyproject.toml --extra asr --group build -o requirements/run.txt
-	$(COMPILE) pyproject.toml --extra asr --extra export --extra notebooks --group build --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra asr --extra export --extra jxl --extra notebooks --extra raw --group build --group dev -c requirements/run.txt -o requirements/dev.txt
 	$(COMPILE) pyproject.toml -c requirements/run.txt -o requirements/image-lite.txt
 	$(COMPILE) pyproject.toml --extra asr -c requirements/run.txt -o requirements/image-asr.txt
 	$(COMPILE) pyproject.toml --extra asr --group gpu -c requirements/run.txt --no-emit-package onnxruntime -o requirements/image-gpu.txt

@@ -77,6 +77,12 @@ CODES: dict[str, Code] = {
     "corrupt_document": Code(_F, False, "The document is damaged; repair it or export it again."),
     "encrypted_document": Code(_F, False, "The document is protected by a password; remove it and submit again."),
     "corrupt_image": Code(_F, False, "The picture is damaged; export it again."),
+    "library_missing": Code(
+        _F, False, "The library for this format is not installed; install the extra that is named, then replay."
+    ),
+    "svg_script": Code(_F, False, "The SVG has a script or an event handler; export it as a static picture."),
+    "svg_external": Code(_F, False, "The SVG refers to a file elsewhere; embed it, then export the SVG again."),
+    "svg_entities": Code(_F, False, "The SVG declares XML entities; export it as plain SVG."),
     "corrupt_media": Code(_F, False, "Part of the audio or video cannot be decoded; export it again."),
     "corrupt_template": Code(_F, False, "The template or look-up table does not follow its format; export it again."),
     "unsafe_template": Code(
@@ -110,6 +116,9 @@ CODES: dict[str, Code] = {
         State.COMPLETED,
         False,
         "The source's own pictures are not in the HLS ladder, as its key frames lie too far apart or are not closed.",
+    ),
+    "corrupt_sidecar": Code(
+        State.COMPLETED, False, "A file beside the asset is damaged; it was left out. Export it again."
     ),
     "remuxed": Code(State.COMPLETED, False, "The source was web-friendly already; its packets were kept."),
     "no_model": Code(State.SKIPPED, False, "No model is configured for this task; add a route to enable it."),

@@ -112,11 +112,26 @@ class AudioParams(Model):
     more_tracks: int = Field(default=7, ge=0)
 
 
+class ClipParams(Model):
+    """The H.264 clip of an animated picture: the most pixels of its shorter side, and x264's constant rate factor."""
+
+    height: int = Field(default=1080, ge=2)
+    crf: int = Field(default=21, ge=0, le=51)
+    preset: str = "veryfast"
+
+
 class ImageParams(Model):
-    """WebP renditions: widths in pixels (never upscaled) and quality 0..100."""
+    """WebP renditions: widths in pixels (never upscaled) and quality 0..100.
+
+    `wide_quality` is that of the AVIF rendition which keeps a wide gamut, `pages` how many pages of a TIFF are drawn,
+    in the widest width.
+    """
 
     widths: tuple[int, ...] = (1440, 720, 250)
     quality: int = Field(default=80, ge=1, le=100)
+    wide_quality: int = Field(default=75, ge=1, le=100)
+    pages: int = Field(default=50, ge=1)
+    clip: ClipParams = ClipParams()
 
 
 class DocumentParams(Model):

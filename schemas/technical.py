@@ -89,7 +89,11 @@ class Chapter(Model):
 
 
 class Picture(Model):
-    """An image: pixels as stored, EXIF `orientation` 1..8, bits a channel, frames of an animation."""
+    """An image: pixels as stored, EXIF `orientation` 1..8, bits a channel, a TIFF's pages.
+
+    The integrity step counts an animation's frames, which are 1 here. `wide_gamut` has colours that sRGB lacks; of a
+    picture with a `gain_map` the base is used.
+    """
 
     width: int = Field(gt=0)
     height: int = Field(gt=0)
@@ -98,7 +102,11 @@ class Picture(Model):
     bit_depth: int | None = None
     alpha: bool = False
     colour_profile: str | None = None
+    animated: bool = False
     frames: int = 1
+    pages: int = 1
+    wide_gamut: bool = False
+    gain_map: bool = False
 
 
 class Document(Model):

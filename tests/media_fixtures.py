@@ -6,6 +6,7 @@ import hashlib
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,17 @@ def png_bomb(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
-def display_p3() -> bytes:
-    """An ICC profile with Display P3's primaries (D50-adapted) and sRGB's curve."""
+# the primaries' colours in X, Y, Z, adapted to D50 as profiles have them
+DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
+ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+REC_2020 = ((0.67348, 0.27904, -0.00193), (0.16566, 0.67534, 0.02998), (0.12505, 0.04561, 0.79683))
+
+
+def display_p3(primaries: Sequence[Sequence[float]] = DISPLAY_P3) -> bytes:
+    """An ICC profile with Display P3's (or other) primaries and sRGB's curve."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     profile = bytearray(srgb.replace("sRGB built-in".encode("utf-16-be"), "Display P3 ok".encode("utf-16-be")))
-    primaries = {b"rXYZ": (0.51512, 0.24120, -0.00105), b"gXYZ": (0.29198, 0.69225, 0.04189)}
-    for name, xyz in {**primaries, b"bXYZ": (0.15710, 0.06657, 0.78407)}.items():
+    for name, xyz in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=True):
         entry = profile.index(name, 128)
         offset = struct.unpack_from(">I", profile, entry + 4)[0] + 8
         struct.pack_into(">3i", profile, offset, *(round(value * 65536) for value in xyz))

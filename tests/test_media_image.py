@@ -13,7 +13,7 @@ from media_fixtures import BLUE, GREEN, RED, WHITE, corners, display_p3, heic, p
 from PIL import ExifTags, Image, ImageFile
 
 from operators.media.image import check_image, quick_image
-from operators.media.rendition import RenderedImage, model_still, render_image, sizes_of
+from operators.media.rendition import RenderedImage, model_still, render_image, resized, sizes_of
 from schemas.errors import AssetError
 from schemas.pipelines import ImageParams, Limits
 
@@ -183,9 +183,10 @@ def test_broken_profile_is_tolerated(tmp_path: Path, profile: bytes) -> None:
 
 
 def test_profile_of_another_mode_is_tolerated(tmp_path: Path) -> None:
-    """A grey picture with a profile for RGB is shown as grey."""
+    """A grey picture with a profile for RGB is shown as grey, and has no wide gamut."""
     path = tmp_path / "x.jpg"
     Image.new("L", (60, 60), 120).save(path, icc_profile=display_p3())
+    assert not check_image(path, LIMITS).wide_gamut
     assert near(corners(widest(path, tmp_path / "out")), [(120, 120, 120)] * 4, 4)
 
 
@@ -261,6 +262,15 @@ def test_floating_point_tiff(tmp_path: Path) -> None:
 def test_rendition_sizes(size: tuple[int, int], widths: tuple[int, ...], expected: list[tuple[int, int]]) -> None:
     """Renditions keep the aspect, are never larger than the source, never doubled, and fit WebP."""
     assert sizes_of(*size, widths) == expected
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
+def test_two_threads_make_the_same_pixels(mode: str) -> None:
+    """A large picture reduced in two halves is that reduced in one piece, but for rounding, at the seam too."""
+    noise = np.random.default_rng(1).integers(128, 255, (1001, 1203, 4), np.uint8)
+    picture = Image.fromarray(noise, "RGBA").convert(mode)
+    whole = picture.resize((857, 713), Image.Resampling.LANCZOS)
+    assert np.abs(np.asarray(resized(picture, (857, 713)), int) - np.asarray(whole, int)).max() <= 2
 
 
 def test_renditions_of_a_photo(tmp_path: Path) -> None:

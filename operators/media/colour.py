@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -17,6 +18,8 @@ _TRANSPOSES = {
     8: Image.Transpose.ROTATE_90,
 }
 _EIGHT_BIT = ("L", "LA", "RGB", "RGBA", "CMYK")
+# of the triangle of sRGB's primaries in x, y, adapted to D50 as profiles have them (IEC 61966-2-1)
+_SRGB_AREA, _WIDE = 0.1091, 1.1
 _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 
 
@@ -60,6 +63,24 @@ def profile_name(icc: bytes | None) -> str | None:
         return None
 
 
+def is_wide(icc: bytes | None) -> bool:
+    """Whether an RGB profile's primaries span clearly more than sRGB's, as Display P3's and Rec. 2020's do."""
+    if not icc:
+        return False
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return False
+    primaries = profile.red_colorant, profile.green_colorant, profile.blue_colorant
+    corners = [primary[1][:2] for primary in primaries if primary]
+    return len(corners) == 3 and _area(corners) > _WIDE * _SRGB_AREA
+
+
+def _area(corners: Sequence[Sequence[float]]) -> float:
+    (ax, ay), (bx, by), (cx, cy) = corners
+    return abs((bx - ax) * (cy - ay) - (cx - ax) * (by - ay)) / 2
+
+
 def _converted(image: Image.Image, icc: bytes) -> Image.Image | None:
     """Relative colorimetric with black point compensation; None where the profile is broken or unfit."""
     try:
@@ -81,7 +102,7 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     base = image.convert(image.mode[:-1]) if alpha is not None else image
     name = profile_name(icc)
     converted = _converted(base, icc) if icc and name and not name.startswith("sRGB") else None
-    result = converted or base.convert("RGB")
+    result = converted or (base if base.mode == "RGB" else base.convert("RGB"))
     if alpha is not None:
         result.putalpha(alpha)
     return result

@@ -1,4 +1,4 @@
-"""Images: opened under a limit, checked in full, and described. Every decoder is Pillow's or pi-heif's."""
+"""Images: opened under a limit, checked in full, and described. Every decoder is a format of Pillow's."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ from PIL import (  # noqa: F401  (each plugin registers itself when it is import
     WebPImagePlugin,
 )
 
-from operators.media.colour import profile_name
+from operators.media import jxl, raw, svg  # noqa: F401  (as above)
+from operators.media.colour import is_wide, profile_name
+from operators.media.gain_map import has_gain_map
 from operators.media.metadata import image_metadata
+from operators.media.webp import MOST_PIXELS_A_SIDE
 from schemas.errors import AssetError
 from schemas.pipelines import Limits
 
@@ -35,7 +38,14 @@ pi_heif.register_heif_opener()
 # the sizes are compared with the asset's own limit before any decode, so Pillow's global one must not speak
 Image.MAX_IMAGE_PIXELS = None
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
+# a camera raw may look like a TIFF, and so is tried before it
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "RAW", "TIFF", "BMP", "AVIF", "HEIF", "JXL", "SVG")
+_TURNED = ("TIFF", "HEIF", "JXL", "RAW")
+_LATE = ("PNG", "JXL")  # metadata may be known only with the pixels
+_CHECKED_WIDTH = 256
+_COLOURED = ("RGB", "RGBA", "P")
+_ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
+_NEW_SUBFILE_TYPE = 254
 MOST_FRAMES = 10_000
 _BROKEN = (
     OSError,
@@ -47,8 +57,9 @@ _BROKEN = (
     TypeError,
     OverflowError,
     struct.error,
+    RecursionError,
 )
-_CUT_SHORT = ("truncated", "unexpected end", "not enough", "end of file", "premature")
+_CUT_SHORT = ("truncated", "unexpected end", "not enough", "end of file", "premature", "input/output error")
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,8 @@ class Picture:
     """What an image is. `width`, `height` in pixels as shown; `orientation` EXIF 1..8 as stored in the file.
 
     `mode` is Pillow's, `bit_depth` bits a channel, `frames` None until counted, `colour_profile` the ICC
-    profile's description.
+    profile's description. `animated` shows its frames one after another, `pages` are further pictures of a TIFF;
+    `wide_gamut` has colours that sRGB lacks, `gain_map` a second picture that makes an HDR one of the base.
     """
 
     format: str
@@ -67,6 +79,10 @@ class Picture:
     bit_depth: int
     alpha: bool
     colour_profile: str | None
+    animated: bool = False
+    pages: int = 1
+    wide_gamut: bool = False
+    gain_map: bool = False
     frames: int | None = None
     exif: dict[str, Any] = field(default_factory=dict)
     xmp: dict[str, Any] = field(default_factory=dict)
@@ -120,11 +136,11 @@ def _stored_orientation(image: ImageFile.ImageFile) -> int:
 
 
 def orientation_of(image: ImageFile.ImageFile) -> int:
-    """The EXIF orientation (1..8) still to be applied: TIFF and HEIF decoders turn the picture themselves.
+    """The EXIF orientation (1..8) still to be applied: the decoders of `_TURNED` turn the picture themselves.
 
     Of a PNG it is certain only once its pixels are loaded.
     """
-    return 1 if image.format in ("TIFF", "HEIF") else _stored_orientation(image)
+    return 1 if image.format in _TURNED else _stored_orientation(image)
 
 
 def _bit_depth(image: ImageFile.ImageFile) -> int:
@@ -150,7 +166,29 @@ def _described(image: ImageFile.ImageFile) -> Picture:
         bit_depth=_bit_depth(image),
         alpha=image.has_transparency_data,
         colour_profile=profile_name(image.info.get("icc_profile")),
+        animated=image.format in _ANIMATED and bool(getattr(image, "is_animated", False)),
+        pages=_pages(image) if image.format == "TIFF" else 1,
+        wide_gamut=image.mode in _COLOURED and is_wide(image.info.get("icc_profile")),
+        gain_map=has_gain_map(image),
     )
+
+
+def _pages(image: ImageFile.ImageFile) -> int:
+    """Pictures of a TIFF (to 10,000) but reduced copies and masks; reads their directories only."""
+    count, place = 0, 0
+    try:
+        while place < MOST_FRAMES:
+            image.seek(place)
+            count, place = count + is_page(image), place + 1
+    except EOFError:
+        pass
+    image.seek(0)
+    return max(1, count)
+
+
+def is_page(image: Any) -> bool:
+    """Whether a TIFF's current picture is one of its own (TIFF 6.0, NewSubfileType), not a reduced copy or a mask."""
+    return not int(image.tag_v2.get(_NEW_SUBFILE_TYPE, 0)) & 0b101
 
 
 def quick_image(path: Path, limits: Limits) -> Picture:
@@ -176,6 +214,12 @@ def _decode_frames(image: ImageFile.ImageFile, limits: Limits) -> int:
     return frame if frame == MOST_FRAMES else int(getattr(image, "n_frames", frame))
 
 
+def drawing_size(size: tuple[int, int], width: int) -> tuple[int, int]:
+    """A vector picture's size (pixels) when it is drawn that wide; less where it were too tall for any rendition."""
+    factor = min(width / size[0], MOST_PIXELS_A_SIDE / size[1])
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
 def check_image(path: Path, limits: Limits) -> Picture:
     """Decodes every frame (in sum at most the pixel limit) and describes the image with its metadata.
 
@@ -183,9 +227,11 @@ def check_image(path: Path, limits: Limits) -> Picture:
     """
     with opened(path, limits) as image:
         picture = _described(image)
+        if image.format == "SVG":
+            image.draft(None, drawing_size(image.size, _CHECKED_WIDTH))
         image.load()
-        if image.format == "PNG":
-            picture = replace(_described(image), bit_depth=picture.bit_depth)
+        if image.format in _LATE:
+            picture = replace(_described(image), bit_depth=picture.bit_depth, animated=picture.animated)
         found = image_metadata(image)
         # an MPO's further pictures are previews and depth maps of the first
         frames = 1 if image.format == "MPO" else _decode_frames(image, limits)

@@ -11,7 +11,8 @@ from typing import Any
 
 from PIL import ExifTags, Image, ImageFile, IptcImagePlugin
 
-MOST_CHARACTERS, MOST_ITEMS, MOST_DEPTH, MOST_BYTES = 2_000, 100, 6, 65_536
+# the texts of a list of alternatives in XMP lie eight levels deep
+MOST_CHARACTERS, MOST_ITEMS, MOST_DEPTH, MOST_BYTES = 2_000, 100, 10, 65_536
 
 # file structure, embedded blocks that are read elsewhere, and makers' private notes
 _LEFT_OUT = {

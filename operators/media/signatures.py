@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 
 from operators.media.types import (
     CUBE,
@@ -32,17 +33,27 @@ _ISO_BRANDS = {
     b"heim": "image/heic",
     b"avif": "image/avif",
     b"avis": "image/avif",
+    b"crx ": "image/x-canon-cr3",
 }
 _STILL_BRANDS = (b"mif1", b"msf1")
 _RIFF = {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo", b"WEBP": "image/webp"}
 _OGG_CODECS = {b"\x80theora": "video/ogg", b"OpusHead": "audio/ogg", b"\x01vorbis": "audio/ogg"}
+JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+RAW_TYPES = frozenset({
+    "image/x-adobe-dng", "image/x-canon-cr2", "image/x-canon-cr3", "image/x-fuji-raf", "image/x-olympus-orf",
+    "image/x-panasonic-rw2", "image/x-raw",
+})  # fmt: skip
 _PREFIXES = {
     b"\xff\xd8\xff": "image/jpeg",
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"GIF87a": "image/gif",
     b"GIF89a": "image/gif",
-    b"II*\0": "image/tiff",
-    b"MM\0*": "image/tiff",
+    b"II*\0\x10\0\0\0CR": "image/x-canon-cr2",
+    b"FUJIFILMCCD-RAW": "image/x-fuji-raf",
+    b"IIRO": "image/x-olympus-orf",
+    b"IIRS": "image/x-olympus-orf",
+    b"MMOR": "image/x-olympus-orf",
+    b"IIU\0": "image/x-panasonic-rw2",
     b"II+\0": "image/tiff",
     b"MM\0+": "image/tiff",
     b"fLaC": "audio/flac",
@@ -51,6 +62,13 @@ _PREFIXES = {
     b"0&\xb2u\x8ef\xcf\x11\xa6\xd9\0\xaa\0b\xcel": "video/x-ms-asf",
     b"\x06\x0e+4\x02\x05\x01\x01\x0d\x01\x02": "application/mxf",
 }
+
+_DNG_VERSION, _SUBFILE, _MAKE, _SUBFILES = 50706, 254, 271, 330
+_SVG = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*|<\?[^>]*>\s*)*"
+    rb"(?:<!DOCTYPE\s[^>\[]*(?:\[.*?\]\s*)?>\s*(?:<!--.*?-->\s*)*)?<(?:[\w-]+:)?svg[\s/>]",
+    re.DOTALL,
+)
 
 
 def _prefix(head: bytes) -> str | None:
@@ -170,8 +188,39 @@ def _lottie(head: bytes) -> str | None:
     return LOTTIE if numbers and re.search(rb'"(layers|assets)"\s*:\s*\[', head) else None
 
 
+def _first_tags(head: bytes) -> Iterator[tuple[int, int]]:
+    """(tag, value or offset) of a TIFF's first directory (TIFF 6.0), where it lies within the head."""
+    order = "<" if head[:2] == b"II" else ">"
+    (at,) = struct.unpack_from(order + "I", head, 4)
+    (count,) = struct.unpack_from(order + "H", head, at) if at + 2 <= len(head) else (0,)
+    for place in range(at + 2, min(at + 2 + 12 * count, len(head) - 11), 12):
+        tag, kind = struct.unpack_from(order + "HH", head, place)
+        yield tag, struct.unpack_from(order + ("H" if kind == 3 else "I"), head, place + 8)[0]
+
+
+def _tiff(head: bytes) -> str | None:
+    """TIFF; a DNG by its version tag, another camera's raw file by a first picture that is only a preview."""
+    if head[:4] not in (b"II*\0", b"MM\0*") or len(head) < 8:
+        return None
+    tags = dict(_first_tags(head))
+    if _DNG_VERSION in tags:
+        return "image/x-adobe-dng"
+    return "image/x-raw" if tags.get(_SUBFILE) == 1 and _MAKE in tags and _SUBFILES in tags else "image/tiff"
+
+
+def _jpeg_xl(head: bytes) -> str | None:
+    return "image/jxl" if head.startswith(JPEG_XL) else None
+
+
+def _svg(head: bytes) -> str | None:
+    """SVG: the root element, after a declaration, comments and a document type at most."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        head = head.decode("utf-16", "ignore").encode()
+    return "image/svg+xml" if _SVG.match(head) else None
+
+
 _TESTS: tuple[Callable[[bytes], str | None], ...] = (
-    _prefix, _iso, _matroska, _riff, _aiff, _ogg, _transport_stream, _adts, _bmp, _pdf, _cube,
+    _prefix, _tiff, _iso, _matroska, _riff, _aiff, _ogg, _transport_stream, _adts, _bmp, _pdf, _jpeg_xl, _svg, _cube,
 )  # fmt: skip
 
 

@@ -42,12 +42,11 @@ _FAMILIES: dict[str, tuple[str | None, str, str]] = {
     "aac": ("audio", "audio/aac audio/x-aac audio/aacp", "aac"),
     "aiff": ("audio", "audio/aiff audio/x-aiff", "aif aiff aifc"),
     "jpeg": ("image", "image/jpeg image/jpg image/pjpeg", "jpg jpeg jpe jfif"),
-    "png": ("image", "image/png", "png"),
+    "png": ("image", "image/png image/apng image/vnd.mozilla.apng", "png apng"),
     "webp": ("image", "image/webp", "webp"),
     "gif": ("image", "image/gif", "gif"),
     "tiff": ("image", "image/tiff", "tif tiff"),
     "bmp": ("image", "image/bmp image/x-bmp image/x-ms-bmp", "bmp dib"),
-    "heif": ("image", "image/heic image/heif image/avif", "heic heif hif avif"),
     "pdf": ("document", f"{PDF} application/x-pdf", "pdf"),
     "docx": ("document", f"{DOCX} {_WITH_MACROS}word.document.macroenabled.12", "docx docm dotx"),
     "pptx": ("document", f"{PPTX} {_WITH_MACROS}powerpoint.presentation.macroenabled.12", "pptx pptm ppsx potx"),
@@ -59,10 +58,23 @@ _FAMILIES: dict[str, tuple[str | None, str, str]] = {
     "dotlottie": ("template", DOTLOTTIE, "lottie"),
     "cube": ("template", CUBE, "cube"),
     "template": ("template", TEMPLATE, ""),
+    "heif": (
+        "image",
+        "image/heic image/heif image/avif image/heic-sequence image/heif-sequence",
+        "heic heif hif avif avifs",
+    ),
+    "jxl": ("image", "image/jxl", "jxl"),
+    "svg": ("image", "image/svg+xml", "svg"),
+    "raw": (
+        "image",
+        "image/x-adobe-dng image/x-canon-cr2 image/x-canon-cr3 image/x-fuji-raf image/x-nikon-nef image/x-olympus-orf "
+        "image/x-panasonic-rw2 image/x-pentax-pef image/x-raw image/x-sony-arw image/dng",
+        "dng cr2 cr3 raf nef orf rw2 pef arw",
+    ),
     "other": (
         None,
-        "application/zip application/json application/xml image/svg+xml application/msword",
-        "csv tsv json xml html htm svg zip gz tar 7z rar doc xls ppt exe py js",
+        "application/zip application/json application/xml application/msword",
+        "csv tsv json xml html htm zip gz tar 7z rar doc xls ppt exe py js",
     ),
 }
 _BY_TYPE = {t: name for name, (_, types, _) in _FAMILIES.items() for t in types.split()}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
+from operators.media.words import Words, merged
 from schemas.asset import Work
 from schemas.manifest import Metadata
 
@@ -23,21 +25,28 @@ def metadata_of(work: Work) -> Metadata:
 
 
 def own_words(work: Work) -> dict[str, Any]:
-    """What the file says of itself: tags of audio and video, IPTC and EXIF of an image, what a document tells."""
+    """What the file says of itself: tags of audio and video, an image's words and its sidecar's, a document's."""
     technical = work.technical
     tags: dict[str, Any] = {k.lower(): v for k, v in (technical.tags if technical else {}).items()}
-    checked = work.step("validate.integrity")
-    iptc, exif = ((checked.values.get(name) or {}) if checked else {} for name in ("iptc", "exif"))
-    found = {
-        "title": iptc.get("title") or iptc.get("headline"),
-        "description": iptc.get("caption") or exif.get("ImageDescription"),
-        "keywords": iptc.get("keywords"),
-    }
+    found = asdict(words(work))
     if technical and (document := technical.document):
         found = {"title": document.title, "description": document.description, "keywords": document.keywords}
     if technical and (template := technical.template):
         found = {"title": template.name, "description": template.description, "keywords": template.keywords}
     return tags | {k: v for k, v in found.items() if v}
+
+
+def words(work: Work) -> Words:
+    """An image's words, those of an XMP file beside it first."""
+    embedded, beside = (_words(work, step) for step in ("validate.integrity", "derive.sidecar"))
+    return merged(embedded, beside)
+
+
+def _words(work: Work, name: str) -> Words:
+    step = work.step(name)
+    found = (step.values.get("words") if step else None) or {}
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    return Words(**fields)
 
 
 def _stem(work: Work) -> str:

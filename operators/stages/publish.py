@@ -21,8 +21,8 @@ from schemas.ports import Bundle
 
 VERSION = "1"
 PUBLISHED = frozenset({
-    "mezzanine", "audio", "rendition", "poster", "page", "captions", "chapters", "subtitles", "preview", "text",
-    "hls-master", "hls-playlist", "hls-media",
+    "mezzanine", "audio", "rendition", "wide", "clip", "poster", "page", "captions", "chapters", "subtitles", "preview",
+    "text", "hls-master", "hls-playlist", "hls-media",
 })  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def public_form(manifest: Manifest, files: dict[str, Ref]) -> dict[str, Any]:
 def _extension(media_type: str) -> str:
     known = {
         "text/vtt": ".vtt", "audio/mp4": ".m4a", "audio/ogg": ".opus", "audio/flac": ".flac", "image/webp": ".webp",
-        "application/vnd.apple.mpegurl": ".m3u8",
+        "image/avif": ".avif", "application/vnd.apple.mpegurl": ".m3u8",
     }  # fmt: skip
     return known.get(media_type) or mimetypes.guess_extension(media_type) or ".bin"
 

@@ -12,6 +12,7 @@ from operators.media.image import check_image, quick_image
 from operators.media.integrity import check_media
 from operators.media.probe import quick_probe
 from operators.media.types import Detected, as_named, check_declared, settle
+from operators.media.words import words_of
 from schemas.errors import AssetError
 from schemas.pipelines import Limits
 from schemas.technical import Document, Picture, Technical
@@ -53,6 +54,7 @@ def _image(path: Path, _type: str, limits: Limits) -> Technical:
     picture = Picture(
         width=found.width, height=found.height, orientation=found.orientation, mode=found.mode,
         bit_depth=found.bit_depth, alpha=found.alpha, colour_profile=found.colour_profile, frames=found.frames or 1,
+        animated=found.animated, pages=found.pages, wide_gamut=found.wide_gamut, gain_map=found.gain_map,
     )  # fmt: skip
     return Technical(kind="image", container=found.format, size=path.stat().st_size, image=picture)
 
@@ -83,9 +85,10 @@ def check_sound_and_pictures(path: Path, _type: str, _limits: Limits) -> dict[st
 
 
 def check_pixels(path: Path, _type: str, limits: Limits) -> dict[str, Any]:
-    """Decodes every frame, and reads EXIF, XMP and IPTC."""
+    """Decodes every frame, and reads EXIF, XMP and IPTC, and the words in them."""
     found = check_image(path, limits)
-    return {"frames": found.frames, "exif": found.exif, "xmp": found.xmp, "iptc": found.iptc}
+    blocks = {"exif": found.exif, "xmp": found.xmp, "iptc": found.iptc}
+    return {"frames": found.frames, **blocks, "words": asdict(words_of(**blocks))}
 
 
 def check_pages(path: Path, media_type: str, limits: Limits) -> dict[str, Any]:

@@ -60,7 +60,9 @@ async def missing(services: Services, work: Work) -> set[str]:
         needed = needed - {"placeholder"} | {"poster"}
     if "stills" in needed:
         needed.add("shots")
-    sound, all_there = await _found(services, work, audios.steps_of(work) if has_sound(work) else [])
+    sound, all_there = await _found(
+        services, work, [*audios.steps_of(work), *audios.track_steps(work)] if has_sound(work) else []
+    )
     texts, _ = await _found(services, work, subtitles.steps_of(work))
     last = {"preview": preview_step(work, sound), "mezzanine": mezzanine_step(work, sound)}
     if work.pipeline.video.hls:
