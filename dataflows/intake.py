@@ -15,6 +15,7 @@ from dataflows.runtime import Runtime
 from operators.stages.dead_letter import Ending, unreadable
 from schemas import topics
 from schemas.batches import decode_works
+from schemas.chunks import decode_task
 from schemas.cloudevents import decode_ingest, decode_usage
 from schemas.messages import Message
 from schemas.topics import Topic
@@ -60,6 +61,17 @@ def work(flow: Dataflow, runtime: Runtime, topic: Topic) -> Intake:
 def handed_on(message: Message) -> Decoded:
     """A message as (asset id, work) pairs. Raises ValueError."""
     return [(found.asset_id, found) for found in decode_works(message)]
+
+
+def chunks(flow: Dataflow, runtime: Runtime) -> Intake:
+    """The chunks that are asked for, by their ids."""
+    return _decoded(runtime, op.input("asked", flow, runtime.topic(topics.CHUNKS)), runtime.name, chunk)
+
+
+def chunk(message: Message) -> Decoded:
+    """A message as (chunk id, task). Raises ValueError."""
+    task = decode_task(message)
+    return [(task.chunk_id, task)]
 
 
 def uses(flow: Dataflow, runtime: Runtime) -> Intake:

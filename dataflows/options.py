@@ -28,7 +28,7 @@ Assets = Annotated[list[str] | None, typer.Argument(help="Asset ids, or names of
 Asset = Annotated[str, typer.Argument(help="An asset id, or the name of its file.")]
 Targets = Annotated[list[str], typer.Argument(metavar="PATH|URL…", help="Files, folders or http(s) URLs.")]
 PipelineName = Annotated[str | None, typer.Option("--pipeline", help="A pipeline's name; `describe` lists them.")]
-Flow = Annotated[str, typer.Argument(help="ingest, derive, enrich, register, publish, usage or pipeline.")]
+Flow = Annotated[str, typer.Argument(help="ingest, derive, chunks, enrich, register, publish, usage or pipeline.")]
 
 T = TypeVar("T")
 

@@ -21,13 +21,13 @@ from schemas.events import DeadLetter
 from schemas.messages import Headers, media_type
 from schemas.ports import ObjectStore
 from schemas.settings import Settings
-from schemas.topics import DERIVED, ENRICHED, INGEST, REGISTERED, VALIDATED
+from schemas.topics import CHUNKS, DERIVED, ENRICHED, INGEST, REGISTERED, VALIDATED
 from sources.kafka_topic import messages
 
 Object = tuple[str, str]
 # by tenant, which their keys name; a letter may be of a message whose tenant nobody could read
 OF_TENANTS, LETTERS = ("manifests", RESULTS, "originals", "jobs", "claims"), "dead-letters"
-TO_COME = (INGEST, VALIDATED, DERIVED, ENRICHED, REGISTERED)
+TO_COME = (INGEST, VALIDATED, CHUNKS, DERIVED, ENRICHED, REGISTERED)
 _DIGITS, _LENGTH = re.compile(rb"[0-9a-f]{64,}"), 64
 
 

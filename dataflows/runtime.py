@@ -18,6 +18,7 @@ from dataflows import recovery
 from dataflows.cluster import CLUSTERED
 from dataflows.connections import channels_of, index_of, objects_of, policy_of, table_options, table_uri
 from dataflows.meter import Meter
+from dataflows.spreading import Spreading
 from dataflows.tombstones import Tombstones
 from operators.attempts import now_ms
 from operators.gate import Gate, GatedSource, gated
@@ -38,6 +39,7 @@ from sources.fetch import open_source
 from sources.inbox import InboxSource
 from sources.kafka import KafkaFeed, feeds
 from sources.kafka_admin import KafkaAdmin
+from sources.live import LiveSource
 from sources.pulled import PulledSource
 from sources.watermark import Watermark
 
@@ -53,6 +55,8 @@ PRELOAD = (
 )
 # flows that run no task in a process of its own, and flows with the quick gate, which needs a model at once
 WITHOUT_TASKS = frozenset({"register", "publish", "usage"})
+# flows that have long videos' chunks rendered by the flow `chunks`
+SPREADING = frozenset({"derive"})
 WITH_GATE = frozenset({"pipeline", "ingest"})
 TICK_S = 1.0
 
@@ -96,6 +100,7 @@ class Runtime:
         self.feeds: list[KafkaFeed] = []
         self._watermarks: dict[tuple[str, int], Watermark] = {}
         self.tables: dict[str, DeltaSink] = {}
+        self.spreading: Spreading | None = None
 
     def start(self) -> Runtime:
         """Starts pools before any thread exists, then the loop; what the first quick gate needs loads meanwhile."""
@@ -103,6 +108,8 @@ class Runtime:
             self.pools.start()
         self.loop.start()
         self.loop.call(self._tick)
+        if self.settings.events and self.name in SPREADING:
+            self.spreading = Spreading(self.settings, self._waiting)
         if self.settings.otlp:
             self._trace()
         if self.settings.sentry_dsn.get_secret_value():
@@ -124,6 +131,7 @@ class Runtime:
             store=self.store, index=index_of(settings), pools=self.pools, sniffers=self.sniffers, profiles=PROFILES,
             channels=channels_of(settings), pipelines=settings.pipelines(), fetch=fetch,
             scratch=self.scratch, clock_ms=now_ms, on_event=self._on_event, office=Office.installed(settings.office),
+            spread=self.spreading,
         )  # fmt: skip
 
     def _on_event(self, event: StatusChanged) -> None:
@@ -191,6 +199,17 @@ class Runtime:
         marks = {part: Watermark(self._unfinished, self.gate.watch()) for part in found}
         self._watermarks |= {(name, int(part)): mark for part, mark in marks.items()}
         return PulledSource({part: partial(self._fed, make) for part, make in found.items()}, self.gate, marks)
+
+    def live(self, topic: Topic) -> LiveSource:
+        """The same from now on, nothing that was written before. The gate does not hold it back."""
+        ends = {f"{number:04d}": end for number, end in KafkaAdmin(self.settings).end_offsets(topic).items()}
+        found = feeds(self.settings, topic, self.name)
+        return LiveSource({part: partial(self._fed, make) for part, make in found.items()}, ends, self.gate)
+
+    def _waiting(self) -> None:
+        """What waits for a broker need not be waited for once the process drains."""
+        if self.gate.draining:
+            raise RuntimeError("the process drains")
 
     def _fed(self, make: Callable[[], KafkaFeed]) -> KafkaFeed:
         self.feeds.append(feed := make())

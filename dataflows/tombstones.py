@@ -18,6 +18,7 @@ from operators.stages.dead_letter import Ending, subject_of
 from operators.stages.ingest import tombstone_key
 from schemas.asset import Work
 from schemas.base import Model
+from schemas.chunks import ChunkTask
 from schemas.ports import ObjectStore
 from schemas.structs import Received
 
@@ -52,7 +53,7 @@ class Tombstones:
         keys = await store.keys(PREFIX)
         return cls({key.rpartition("/")[2].removesuffix(".json") for key in keys})
 
-    async def cover(self, item: Received | Work | Ending) -> bool:
+    async def cover(self, item: Received | Work | Ending | ChunkTask) -> bool:
         """Whether an item of a stage is of a deleted asset; a submission is not, for ingest has to refuse it."""
         if isinstance(item, Received) or (isinstance(item, Ending) and item.letter.code == CODE):
             return False

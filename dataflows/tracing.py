@@ -23,7 +23,7 @@ from opentelemetry.util.types import AttributeValue
 
 from schemas.errors import BAD, State
 from schemas.events import StatusChanged
-from schemas.fold import is_end
+from schemas.fold import PARTS, is_end
 from schemas.trace import Trace, trace_of
 
 _REMEMBERED = 10_000
@@ -74,7 +74,7 @@ class Tracer:
 
     def __call__(self, event: StatusChanged) -> None:
         """Takes an event of a stage or a step."""
-        if not event.traceparent:
+        if not event.traceparent or event.stage == PARTS:  # whose spans would all have one id
             return
         about = trace_of(event.traceparent)
         stage = span_id(event.job_id, event.stage, event.generation)

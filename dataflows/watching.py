@@ -22,7 +22,7 @@ from schemas.settings import Settings
 
 EVERY_S, BACK_S = 2.0, 86_400.0
 MOST_LINES = 10
-FLOWS = ("ingest", "derive", "enrich", "register", "publish")
+FLOWS = ("ingest", "derive", "chunks", "enrich", "register", "publish")
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from schemas import topics
 from schemas.arrow import arrow_schema
 from schemas.asset import Work
 from schemas.batches import encode_works
+from schemas.chunks import ChunkTask
 from schemas.cloudevents import encode_row
-from schemas.errors import State
+from schemas.errors import AssetError, State
 from schemas.messages import Record
 from schemas.outcome import Codec, Failed, Outcome, model_codec
 from schemas.tables import TABLES
@@ -35,6 +36,7 @@ STAGES: dict[str, tuple[Codec[Any], float]] = {
     "ingest": (CODEC, 7200),
     "validate": (WORK, 300),
     "derive": (WORK, 24 * 3600),
+    "chunks": (model_codec(ChunkTask), 2 * 3600),
     "enrich": (WORK, 6 * 3600),
     "register": (WORK, 600),
     "publish": (WORK, 600),
@@ -50,10 +52,15 @@ def run_stage(runtime: Runtime, name: str, up: KeyedStream[Any]) -> StageOut:
     async def on_item(item: Any, _attempt: int) -> Outcome[Any]:
         if await runtime.tombstones.cover(item):
             return Outcome(None, state=State.DUPLICATE)
-        outcome: Outcome[Any] = await module.run(services, item)
+        outcome: Outcome[Any] = Outcome(None)
+        try:
+            outcome = await module.run(services, item)
+        except AssetError:  # of a deleted asset, nobody is told of it
+            if not (runtime.tombstones.live and await runtime.tombstones.cover(item)):
+                raise
         made = item if outcome.item is None else outcome.item
         if runtime.tombstones.live and await runtime.tombstones.cover(made):
-            await erase_made(settings, runtime.store, made.work if isinstance(made, Ending) else made)
+            await erase_made(settings, runtime.store, made if isinstance(made, Work) else made.work)
             return Outcome(None, state=State.DUPLICATE)
         return outcome
 
@@ -88,12 +95,16 @@ def conclude(flow: Dataflow, runtime: Runtime, intake: Intake, stages: list[Stag
     """What becomes of everything: failures to the dead letters, rows to the tables, events to their topics."""
     failed = op.merge("failed", *(s.errs for s in stages))
     endings = op.merge("endings", op.map_value("ending", failed, partial(_ending, runtime)), intake.errs)
+    events = op.merge("events", *(s.events for s in stages))
+    rows = op.map_value("event_rows", events, status_row), *(s.rows for s in stages), keep_letters(runtime, endings)
+    tell(runtime, op.merge("rows", *rows))
+
+
+def keep_letters(runtime: Runtime, endings: KeyedStream[Ending]) -> KeyedStream[Row]:
+    """Keeps dead letters; their assets' last rows."""
     lettered = run_stage(runtime, "dead_letter", endings)
     op.inspect("undeliverable", lettered.errs, _raise)
-
-    events = op.merge("events", *(s.events for s in stages))
-    rows = op.merge("rows", op.map_value("event_rows", events, status_row), *(s.rows for s in [*stages, lettered]))
-    tell(runtime, rows)
+    return lettered.rows
 
 
 def tell(runtime: Runtime, rows: KeyedStream[Row]) -> None:

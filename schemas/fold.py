@@ -9,12 +9,13 @@ from schemas.errors import BAD, State
 from schemas.events import StatusChanged
 
 FINAL_STAGE = "publish"
+PARTS = "chunks"  # a stage whose ends are those of parts of assets
 ENDED = BAD | {State.COMPLETED}
 
 
 def is_end(event: StatusChanged) -> bool:
     """Whether the asset's way ends with this event of a stage."""
-    if event.step:
+    if event.step or event.stage == PARTS:
         return False
     completed = event.stage == FINAL_STAGE and event.state == State.COMPLETED
     return completed or event.state in BAD or event.state == State.DUPLICATE

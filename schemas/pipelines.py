@@ -62,7 +62,8 @@ class VideoParams(Model):
 
     `ladder` are further rungs, each dropped where another of its codec is as large; `by_content` adds rungs after a
     trial. `hdr_encode` is made where the source is HDR, and `hdr` set. `chunk_s` is the length of an encoded chunk (s),
-    less at the end. With `hls` all renditions are packaged for adaptive streaming, in segments of `segment_s` (s) or a
+    less at the end; with Kafka, the chunks of a video longer than `spread_s` are rendered by all processes of the flow
+    `chunks`. With `hls` all renditions are packaged for adaptive streaming, in segments of `segment_s` (s) or a
     little more, cut at the same pictures.
     """
 
@@ -73,6 +74,7 @@ class VideoParams(Model):
     hdr: bool = True
     hdr_encode: Rung = Rung(height=1080, crf=22, codec="hevc", bit_depth=10)
     chunk_s: float = Field(default=10.0, gt=0)
+    spread_s: float = Field(default=60.0, ge=0)
     segment_s: float = Field(default=4.0, gt=0)
     hls: bool = True
 

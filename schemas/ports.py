@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from schemas.asset import ObjectKind, Ref
 from schemas.base import Model
+from schemas.chunks import ChunkTask
 from schemas.events import Publication
 
 
@@ -212,6 +214,16 @@ class VectorIndex(Protocol):
 
     async def close(self) -> None:
         """Ends connections; the next call makes new ones."""
+
+
+class Spread(Protocol):
+    """Processes elsewhere that render chunks."""
+
+    def ask(self, task: ChunkTask) -> AbstractAsyncContextManager[Future[None]]:
+        """Asks for a chunk: the future ends with it, and raises the AssetError that it failed with.
+
+        An answer may be lost; the chunk's records say what is done. Raises RuntimeError where nobody can be asked.
+        """
 
 
 class Bundle(Model):

@@ -46,10 +46,13 @@ DERIVED: Final = Topic("assets.derived", "asset_id", "Work from derive to enrich
 ENRICHED: Final = Topic("assets.enriched", "asset_id", "Work from enrich to register, in batches.")
 REGISTERED: Final = Topic("assets.registered", "asset_id", "Work from register to publish, in batches.")
 
+CHUNKS: Final = Topic("assets.chunks", "chunk_id", "Chunks of long videos, to be rendered by whoever reads them.")
+CHUNKS_DONE: Final = Topic("assets.chunks-done", "asset_id", "How chunks ended, for the process that waits for them.")
+
 USAGE: Final = Topic("assets.usage", "asset_id", "What becomes of assets in use, as those who use them tell it.")
 
 BORDER: Final = (STATUS, PUBLICATIONS, NOTIFICATIONS, DEAD_LETTERS)
-TOPICS: Final = (INGEST, *BORDER, VALIDATED, DERIVED, ENRICHED, REGISTERED, USAGE)
+TOPICS: Final = (INGEST, *BORDER, VALIDATED, CHUNKS, CHUNKS_DONE, DERIVED, ENRICHED, REGISTERED, USAGE)
 # what producers send
 PRODUCED: Final = (INGEST, USAGE)
 
@@ -62,11 +65,12 @@ OF_EVENT: Final = {
     events.DEAD_LETTER: DEAD_LETTERS,
     usage.USAGE: USAGE,
 }
-# what a flow reads
+# what a flow reads; `derive` hears of CHUNKS_DONE besides, from whenever it begins
 READ_BY: Final = {
     "pipeline": INGEST,
     "ingest": INGEST,
     "derive": VALIDATED,
+    "chunks": CHUNKS,
     "enrich": DERIVED,
     "register": ENRICHED,
     "publish": REGISTERED,

@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.tool("dpkg-query"),
     pytest.mark.timeout(400),
 ]
-FLOWS = ("ingest", "derive", "enrich", "register", "publish", "usage")
+FLOWS = ("ingest", "derive", "chunks", "enrich", "register", "publish", "usage")
 PROGRAM = Path(sys.executable).with_name("asset-pipeline")
 SECRETS = {"asset-pipeline": {"s3-access-key": "test", "s3-secret-key": "testsecret"}}
 HOSTS = {"kafka": "127.0.0.1", "s3": "127.0.0.1", "weaviate": "127.0.0.1"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import media_factory as make
@@ -22,54 +21,11 @@ from operators.media.video import render_chunk
 from schemas.errors import AssetError
 from schemas.pipelines import AudioParams, Limits, PreviewParams, VideoEncode, VideoParams
 
-OPEN_GOP = "open-gop=1:bframes=3:b-adapt=0:scenecut=0:keyint=12:min-keyint=12"
-
-
-def edit_list(folder: Path) -> Path:
-    source = make.write(folder / "whole.mp4", make.Clip())
-    return make.copy(source, folder / "edited.mp4", shift=5 * 512)
-
-
-def clip(name: str, **fields: Any) -> Any:
-    return lambda folder: make.write(folder / name, make.Clip(**fields))
-
-
-KINDS: dict[str, Any] = {
-    "constant": clip("c.mp4"),
-    "ntsc": clip("n.mp4", time_base=Fraction(1001, 30000)),
-    "variable": clip("v.mp4", pts=UNEVEN),
-    "variable_mkv": clip("v.mkv", pts=UNEVEN),
-    "b_frames": clip("b.mp4", x264="bframes=5:b-pyramid=normal:b-adapt=0:scenecut=0"),
-    "open_gop": clip("o.mp4", x264=OPEN_GOP),
-    "open_gop_ts": clip("o.ts", x264=OPEN_GOP),
-    "start_offset": clip("s.mkv", pts=range(90, 186)),
-    "intra": clip("i.mp4", gop=1),
-    "rotated": clip("r.mp4", rotation=90),
-    "interlaced": clip("l.mp4", interlaced=True),
-    "edit_list": edit_list,
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_chunks_joined_equal_one_piece(tmp_path: Path, kind: str) -> None:
-    """Every picture of the source is there once, in its order and at its time, as if it had been one piece."""
-    path = KINDS[kind](tmp_path)
-    plan = planned(path)
-    whole, _ = rendered(path, tmp_path / "one", plan.only({"mezzanine"}), [(None, None)])
-    many, results = rendered(path, tmp_path / "many", plan)
-    turns = -1 if kind == "rotated" else 0
-    pieces, one, source = make.shown(many, turns), make.shown(whole), make.shown(path)
-    assert len(plan.chunks) > 2 and sum(result.frames for result in results) == len(source) == plan.frames
-    assert [time for time, _ in pieces] == [time for time, _ in one]
-    expected = [time - plan.origin for time, _ in source]
-    assert max(abs(float(a - b)) for a, (b, _) in zip(expected, pieces, strict=True)) < 1e-4
-    assert [number for _, number in pieces] == [number for _, number in source]
-
 
 def test_the_timeline_knows_rate_and_pictures(tmp_path: Path) -> None:
     """Constant and variable rates are told apart by all pictures, and a picture is found by time."""
-    even = read_timeline(KINDS["constant"](tmp_path))
-    uneven = read_timeline(KINDS["variable"](tmp_path))
+    even = read_timeline(make.write(tmp_path / "c.mp4"))
+    uneven = read_timeline(make.write(tmp_path / "v.mp4", make.Clip(pts=UNEVEN)))
     rounded = read_timeline(make.write(tmp_path / "ms.mkv"))
     assert not even.variable and uneven.variable and not rounded.variable
     assert even.rate == 24 and even.duration == pytest.approx(4.0)

@@ -25,9 +25,12 @@ from dataflows import topics
 from dataflows.cli import app
 from schemas import events, usage
 from schemas.asset import IngestRequest
+from schemas.chunks import ChunkEnd, ChunkTask
 from schemas.ids import shard_of
 from schemas.settings import Settings
 from schemas.topics import (
+    CHUNKS,
+    CHUNKS_DONE,
     DEAD_LETTERS,
     INGEST,
     OF_EVENT,
@@ -103,7 +106,8 @@ def test_every_event_has_a_topic_and_every_topic_a_key():
     assert all(
         topic.key in data[kind].model_fields or hasattr(data[kind], topic.key) for kind, topic in OF_EVENT.items()
     )
-    assert {*OF_EVENT.values(), *READ_BY.values()} == set(TOPICS)
+    assert {*OF_EVENT.values(), *READ_BY.values(), CHUNKS_DONE} == set(TOPICS)
+    assert CHUNKS.key in ChunkTask.model_fields and CHUNKS_DONE.key in ChunkEnd.model_fields
 
 
 def test_options_of_clients_carry_secrets_that_settings_hide():

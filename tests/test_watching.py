@@ -73,7 +73,7 @@ def test_what_flows_have_not_finished_is_shown(kafka: Settings, tmp_path: Path) 
     """By flow, where they run on Kafka."""
     send(kafka, INGEST, [b"x"] * 3)
     found = watching.view(kafka.model_copy(update={"out": tmp_path}), time.time())
-    assert found.lags == {"ingest": 3, "derive": 0, "enrich": 0, "register": 0, "publish": 0}
+    assert found.lags == {"ingest": 3, "derive": 0, "chunks": 0, "enrich": 0, "register": 0, "publish": 0}
     assert "unfinished messages" in drawn(found)
 
 

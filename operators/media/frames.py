@@ -49,17 +49,28 @@ def decoded(path: Path | str, start: int | None, stop: int | None, keys_only: bo
 
 
 def _land_before(container: InputContainer, video: Any, start: int) -> None:
-    """Seeks to a key frame at or before start; MPEG-TS and others without an index may land after it."""
+    """Seeks to a key frame at or before start; MPEG-TS and others without an index may land after it.
+
+    Before an open GOP's key frame at start: pictures behind it let go of references from before it (H.264's memory
+    management), and where these were never decoded that is damage to the decoder.
+    """
     second = round(1 / video.time_base)
     begin = (video.start_time or 0) - second
     for target in (*(start - back * second for back in _BACK_S), begin):
         container.seek(target, stream=video)
-        packets = container.demux(video)
-        first = next((p for p in packets if p.size and p.is_keyframe), None)
-        if first is not None and first.pts is not None and first.pts <= start:
+        packets = (packet for packet in container.demux(video) if packet.size)
+        first = next((packet for packet in packets if packet.is_keyframe), None)
+        if first is None or first.pts is None or first.pts > start:
+            continue
+        if first.pts < start or not _is_led(first, next(packets, None)):
             container.seek(target, stream=video)
             return
     raise corrupt("video", start * video.time_base, "no key frame at or before this time")
+
+
+def _is_led(key: Any, after: Any) -> bool:
+    """Whether pictures that are decoded after a key frame are shown before it: its GOP is open."""
+    return after is not None and after.pts is not None and after.pts < key.pts
 
 
 def _frames(container: InputContainer, video: Any, decoder: Any, start: int | None, stop: int | None) -> Iterator[Any]:

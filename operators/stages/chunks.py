@@ -1,9 +1,11 @@
-"""The chunks of a video: each one decode in a worker process, each of its files recorded by itself."""
+"""Renders a chunk of a video: one decode in a worker process, each of its files recorded by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,14 @@ from operators.media.ladder import Encode, Size
 from operators.media.plan import RenderPlan, plan_video
 from operators.stages.groups import beside
 from operators.stages.services import Services
+from operators.stages.sharing import shared
+from operators.stages.spreading import LATE_S, output_of, spread
 from operators.stages.steps import File, Made, Step, together
 from operators.stages.validate import original_of
 from operators.stages.video_tasks import LIMITS, ChunkFiles, render
-from schemas.asset import StepResult, Work
+from schemas.asset import StepResult, StepRun, Work
+from schemas.chunks import ChunkTask
+from schemas.outcome import Outcome
 
 VERSION = "2"
 PLANNING = 10
@@ -38,22 +44,49 @@ async def rendered(
 ) -> Rendered | None:
     """Plans the video and renders the named outputs of all its chunks, the longest first; None for no outputs.
 
-    "encodes" stands for all encodes but the `copied` ones.
+    "encodes" stands for all encodes but the `copied` ones. A video longer than `spread_s` is rendered by other
+    processes, where there are such.
     """
     if not outputs:
         return None
-    original, params = original_of(work), work.pipeline
-    with_scratch = services.store.local(work.tenant, original.sha256, services.scratch)
-    async with with_scratch as path:
+    async with with_plan(services, work) as (path, whole):
+        if ENCODES in outputs:
+            outputs = {*outputs, *(encode.name for encode in whole.encodes)} - {ENCODES, *copied}
+        plan, names = whole.only(outputs), sorted(outputs)
+        one = partial(_chunk, services, work, plan, path, names)
+        if services.spread is not None and plan.duration > work.pipeline.video.spread_s:
+            asked = [(r, steps_of(work, plan, names, r)) for r in plan.chunks]
+            chunks = await spread(services, work, asked, one, LATE_S)
+        else:
+            chunks = await beside(*map(one, plan.chunks))
+    return _collected(plan, names, chunks)
+
+
+async def run(services: Services, task: ChunkTask) -> Outcome[ChunkTask]:
+    """A chunk that another process waits for; its work gets the steps that were found or made."""
+    async with with_plan(services, task.work) as (path, whole):
+        runs = await _runs(services, task.work, whole.only(task.outputs), path, task.outputs, task.range)
+    return Outcome(task.model_copy(update={"work": task.work.with_steps(*runs)}))
+
+
+@asynccontextmanager
+async def with_plan(services: Services, work: Work) -> AsyncIterator[tuple[Path, RenderPlan]]:
+    """The original as a local file and its plan, shared by all in this process who render it just now."""
+    key = services.scratch, work.tenant, original_of(work).sha256, work.pipeline.fingerprint
+    async with shared(key, lambda: _planned(services, work)) as held:
+        yield held
+
+
+@asynccontextmanager
+async def _planned(services: Services, work: Work) -> AsyncIterator[tuple[Path, RenderPlan]]:
+    params = work.pipeline
+    services.scratch.mkdir(parents=True, exist_ok=True)
+    async with services.store.local(work.tenant, original_of(work).sha256, services.scratch) as path:
         plan = await services.pools.run(
             "light", plan_video, path, work.technical, params.video, params.preview, limits=LIMITS, read=[path],
             priority=PLANNING,
         )  # fmt: skip
-        if ENCODES in outputs:
-            outputs = {*outputs, *(encode.name for encode in plan.encodes)} - {ENCODES, *copied}
-        plan = plan.only(outputs)
-        chunks = await beside(*(_chunk(services, work, plan, path, r, sorted(outputs)) for r in plan.chunks))
-    return _collected(plan, sorted(outputs), chunks)
+        yield path, plan
 
 
 def _collected(plan: RenderPlan, outputs: Sequence[str], chunks: list[dict[str, StepResult]]) -> Rendered:
@@ -89,20 +122,27 @@ def _from(plan: RenderPlan, encode: Encode) -> list[Size]:
 
 
 async def _chunk(
-    services: Services, work: Work, plan: RenderPlan, path: Path, chunk: Range, outputs: Sequence[str]
+    services: Services, work: Work, plan: RenderPlan, path: Path, outputs: Sequence[str], chunk: Range
 ) -> dict[str, StepResult]:
-    """The results by output; one decode makes those that are missing."""
+    """The results by output."""
+    runs = await _runs(services, work, plan, path, outputs, chunk)
+    return {name: run.result for name, run in zip(outputs, runs, strict=True)}
+
+
+async def _runs(
+    services: Services, work: Work, plan: RenderPlan, path: Path, outputs: Sequence[str], chunk: Range
+) -> list[StepRun]:
+    """The steps in the order of the outputs; one decode makes those that are missing."""
 
     async def compute(missing: Sequence[Step], scratch: Path) -> dict[str, Made]:
-        wanted = [step.name.removeprefix("chunk-") for step in missing]
+        wanted = [output_of(step) for step in missing]
         made = await services.pools.run(
             "heavy", render, path, scratch, plan.only(wanted), *chunk, limits=LIMITS, read=[path], scratch=scratch,
             priority=_length(plan, chunk) / 3600,
         )  # fmt: skip
         return {f"chunk-{name}": _made(name, made) for name in wanted}
 
-    runs = await together(services, work, steps_of(work, plan, outputs, chunk), compute, quiet=True)
-    return {name: run.result for name, run in zip(outputs, runs, strict=True)}
+    return await together(services, work, steps_of(work, plan, outputs, chunk), compute, quiet=True)
 
 
 def _length(plan: RenderPlan, chunk: Range) -> float:

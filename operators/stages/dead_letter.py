@@ -12,6 +12,7 @@ from operators.stages.services import Services
 from schemas import ids
 from schemas.asset import IngestRecord, IngestRequest, Source, Work
 from schemas.base import Model
+from schemas.chunks import ChunkTask
 from schemas.errors import AssetError
 from schemas.events import NOTIFICATION, DeadLetter, IngestEvent, Notification
 from schemas.messages import Message
@@ -40,9 +41,9 @@ class Ending(Model):
     raw: bytes = b""
 
 
-def subject_of(item: Received | Work | Ending) -> Subject:
+def subject_of(item: Received | Work | Ending | ChunkTask) -> Subject:
     """What a stage's events are about. Until a job is accepted, the event's id stands for the job's."""
-    if isinstance(item, Ending):
+    if isinstance(item, Ending | ChunkTask):
         item = item.work
     if isinstance(item, Received):
         trace = traceparent(item.traceparent, item.event_id)

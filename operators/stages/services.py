@@ -11,7 +11,7 @@ from operators.pools import Pools
 from schemas.asset import Source
 from schemas.events import StatusChanged
 from schemas.pipelines import Pipeline
-from schemas.ports import Channel, ObjectStore, VectorIndex
+from schemas.ports import Channel, ObjectStore, Spread, VectorIndex
 from schemas.routing import Routing
 
 Fetch = Callable[[Source, int], AsyncGenerator[bytes, None]]
@@ -21,8 +21,8 @@ Fetch = Callable[[Source, int], AsyncGenerator[bytes, None]]
 class Services:
     """Everything outside of a stage. `fetch` yields a source's bytes under the limit that it is given.
 
-    `sniffers` hold the model that tells content types, apart from `pools`, whose models may be busy for long.
-    `office` is LibreOffice where it is installed.
+    `sniffers` hold the model that tells content types, apart from `pools`, whose models may be busy for long. `spread`
+    are other processes that render chunks, `office` is LibreOffice, None where there is none.
     """
 
     store: ObjectStore
@@ -37,3 +37,4 @@ class Services:
     clock_ms: Callable[[], int]
     office: Office | None = None
     on_event: Callable[[StatusChanged], None] = lambda _event: None
+    spread: Spread | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -100,7 +101,9 @@ def assemble(
         found = _with_stills(found, scratch, plan, params, packs, candidates)
     if "poster" in packs and posters:
         path, chosen = max(zip(packs["poster"], posters, strict=True), key=lambda pair: pair[1].score)
-        found = _with_poster(found, path, chosen)
+        # where objects travel, the chunk's file is gone before the poster is stored
+        kept = Path(shutil.copyfile(path, scratch / "poster.jpg"))
+        found = _with_poster(found, kept, chosen)
     return found
 
 
@@ -121,7 +124,7 @@ def _with_stills(
     packs: dict[str, list[Path]],
     candidates: list[Candidate],
 ) -> Pictures:
-    strips = [strip for pack in packs["shots"] for strip in _unpacked(scratch / pack.name, [pack])]
+    strips = [strip for pack in packs["shots"] for strip in _unpacked(scratch / "strips" / pack.name, [pack])]
     time_base, origin = float(plan.time_base), float(plan.origin)
     shots = find_shots(strips, float(plan.rate), time_base, origin, plan.duration)
     kept = choose_stills(shots, candidates, params.still_every_s, params.still_most)
