@@ -18,6 +18,7 @@ from chaos.waiting import eventually
 from dataflows.connections import objects_of
 from dataflows.runtime import Runtime
 from dataflows.spreading import Spreading
+from operators.media.chunks import Range
 from operators.stages import chunks, spreading, videos
 from operators.stages.ingest import tombstone_key
 from operators.stages.services import Services
@@ -151,10 +152,16 @@ def test_after_kill_9_no_finished_chunk_is_encoded_again(film: Path, tmp_path: P
 
         before = place.made()
         chunk = whole.pop()
-        late = spreading.task_of(work, chunk, chunks.steps_of(work, ["mezzanine", "poster"], chunk))
+        late = runtime.loop.run(late_task(runtime, work, chunk))
         outcome = runtime.loop.run(chunks.run(runtime.services, late))
         assert outcome.item is not None and all(run.cached for run in outcome.item.work.steps)
         assert place.made() == before
+
+
+async def late_task(runtime: Runtime, work: Work, chunk: Range) -> ChunkTask:
+    """A request for two outputs of a chunk."""
+    async with chunks.with_plan(runtime.services, work) as (_path, plan):
+        return spreading.task_of(work, chunk, chunks.steps_of(work, plan, ["mezzanine", "poster"], chunk))
 
 
 def test_a_long_video_is_rendered_elsewhere(film: Path, counted: Counted, tmp_path: Path) -> None:
