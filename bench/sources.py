@@ -20,7 +20,8 @@ def ffmpeg_path() -> str:
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def _ffmpeg(*arguments: object) -> None:
+def ffmpeg(*arguments: object) -> None:
+    """Runs the rival, quietly."""
     subprocess.run([ffmpeg_path(), "-v", "error", "-y", *map(str, arguments)], check=True)
 
 
@@ -48,7 +49,7 @@ def web_clip(seconds: int) -> Path:
         part = path.with_suffix(".part.mp4")
         levelled = "aformat=channel_layouts=stereo,loudnorm=I=-14:TP=-2.5:LRA=7,aresample=48000"
         aac = ("-c:v", "copy", "-af", levelled, "-c:a", "aac", "-b:a", "160k", "-movflags", "+faststart")
-        _ffmpeg("-i", clip(seconds), *aac, part)
+        ffmpeg("-i", clip(seconds), *aac, part)
         part.rename(path)
     return path
 
@@ -57,7 +58,7 @@ def _film(path: Path, seconds: int) -> None:
     pan = f"x='96+96*sin(2*PI*t/{FILM_S})':y='54+54*cos(2*PI*t/{FILM_S})'"
     picture = f"scale=2112:1188:flags=bicubic,crop=1920:1080:{pan},noise=c0s=3:c0f=t:all_seed=7,setsar=1,format=yuv420p"
     encoder = ("-c:v", "libx264", "-preset", "veryfast", "-crf", 19, "-g", 2 * FPS, "-bf", 2)
-    _ffmpeg("-i", FILM, "-vf", picture, "-frames:v", FPS * seconds, *encoder, "-an", path)
+    ffmpeg("-i", FILM, "-vf", picture, "-frames:v", FPS * seconds, *encoder, "-an", path)
 
 
 def _repeated(part: Path, path: Path, seconds: int) -> None:
@@ -65,7 +66,7 @@ def _repeated(part: Path, path: Path, seconds: int) -> None:
     evened = "dynaudnorm=f=300:g=9:p=0.4,alimiter=limit=0.35:attack=5:release=80:level=0"
     sound = ("-af", evened, "-c:a", "ac3", "-b:a", "384k", "-ac", 6, "-ar", 48000)
     ends = ("-frames:v", FPS * seconds, "-t", seconds)
-    _ffmpeg(*inputs, "-map", "0:v", "-map", "1:a", "-c:v", "copy", *sound, *ends, path)
+    ffmpeg(*inputs, "-map", "0:v", "-map", "1:a", "-c:v", "copy", *sound, *ends, path)
 
 
 def sound(seconds: int) -> Path:
@@ -74,7 +75,7 @@ def sound(seconds: int) -> Path:
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         part, coding = path.with_suffix(".part.m4a"), ("-ac", 2, "-ar", 48000, "-c:a", "aac", "-b:a", "160k")
-        _ffmpeg("-stream_loop", -1, "-i", FILM, "-map", "0:a", "-t", seconds, *coding, part)
+        ffmpeg("-stream_loop", -1, "-i", FILM, "-map", "0:a", "-t", seconds, *coding, part)
         part.rename(path)
     return path
 

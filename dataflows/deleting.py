@@ -24,6 +24,7 @@ from dataflows.tables import drop_rows
 from dataflows.tombstones import Tombstone, Tombstones
 from dataflows.usage_windows import forget
 from operators.stages.dead_letter import letters
+from operators.stages.first import private_prefix
 from operators.stages.ingest import tombstone_key
 from operators.stages.register import manifest_prefix
 from operators.stages.steps import result_key
@@ -92,6 +93,7 @@ async def erase(settings: Settings, store: ObjectStore, asset_id: str, known: Cl
     await _forgotten(settings, await letters(store, tenant, asset_id))
     for kind in ("dead-letters", "jobs"):
         await drop(store, f"{kind}/{tenant}/{asset_id}")
+    await drop(store, private_prefix(tenant, asset_id))
     for key in await store.keys(f"originals/{tenant}"):
         if key.endswith(f"/{asset_id}.json"):
             await store.delete(key)

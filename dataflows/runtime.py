@@ -35,7 +35,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic, full_name
 from sinks.delta import DeltaSink
 from sinks.kafka import KafkaSink
-from sources.fetch import open_source
+from sources.fetch import descriptor_of, open_source
 from sources.inbox import InboxSource
 from sources.kafka import KafkaFeed, feeds
 from sources.kafka_admin import KafkaAdmin
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 PRELOAD = (
     "operators.media.audio",
     "operators.media.rendition",
+    "operators.stages.first_tasks",
     "operators.stages.validate_tasks",
     "operators.stages.video_tasks",
 )
@@ -63,7 +64,11 @@ TICK_S = 1.0
 
 def pools_of(settings: Settings, scratch: Path) -> Pools:
     """Lanes and model processes; models may read their weights beside the installed packages."""
-    lanes = {"light": Lane(settings.light_workers), "heavy": Lane(settings.heavy_workers, nice=5)}
+    lanes = {
+        "first": Lane(1),
+        "light": Lane(settings.light_workers),
+        "heavy": Lane(settings.heavy_workers, nice=10),
+    }
     temporary = scratch / "models"
     temporary.mkdir(parents=True, exist_ok=True)
     weights = Path(operators.models.__file__).parent / "weights"
@@ -127,9 +132,12 @@ class Runtime:
         def fetch(source: Source, limit: int) -> AsyncGenerator[bytes, None]:
             return open_source(source, limit, policy)
 
+        def descriptor(source: Source) -> int | None:
+            return descriptor_of(source, policy)
+
         return Services(
             store=self.store, index=index_of(settings), pools=self.pools, sniffers=self.sniffers, profiles=PROFILES,
-            channels=channels_of(settings), pipelines=settings.pipelines(), fetch=fetch,
+            channels=channels_of(settings), pipelines=settings.pipelines(), fetch=fetch, descriptor=descriptor,
             scratch=self.scratch, clock_ms=now_ms, on_event=self._on_event, office=Office.installed(settings.office),
             spread=self.spreading,
         )  # fmt: skip

@@ -46,6 +46,7 @@ class StatusChanged(Model):
 
     Events order by (generation, attempt, sequence) within a stage and step; `at_ms` is for people only.
     `accepted_ms` is when the job was accepted (before that, the ingest event's own time), the same on a replay.
+    `url` is where what the step made can be played already, for a short time and for the asset's owner alone.
     """
 
     event_id: str
@@ -63,6 +64,7 @@ class StatusChanged(Model):
     duration_s: float = 0.0
     cached: bool = False
     result_id: str = ""
+    url: str = ""
     accepted_ms: int = 0
     at_ms: int = 0
     traceparent: str = ""

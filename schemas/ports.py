@@ -58,6 +58,9 @@ class ObjectStore(Protocol):
     async def read(self, tenant: str, sha256: str) -> bytes:
         """The object's bytes. Raises object_missing, object_damaged."""
 
+    async def read_range(self, tenant: str, sha256: str, start: int, end: int) -> bytes:
+        """The object's bytes from `start` up to `end`, unverified. Raises object_missing."""
+
     async def exists(self, tenant: str, sha256: str) -> bool:
         """Whether the object is there."""
 
@@ -94,6 +97,15 @@ class ObjectStore(Protocol):
     async def create(self, key: str, data: bytes) -> bytes:
         """Creates a record only if absent, and returns the one that stands: the first."""
 
+    async def put(self, key: str, data: bytes, media_type: str) -> None:
+        """Writes a private file under a record's key, over the one that is there: at any time it is there whole."""
+
+    async def private_url(self, key: str, seconds: int) -> str:
+        """A URL that gives a private file to whoever has it, for so many seconds, and that no cache may keep.
+
+        Embedded it is a file's, in a folder that is its owner's alone.
+        """
+
     async def get(self, key: str) -> bytes | None:
         """The record, or None."""
 
@@ -104,7 +116,10 @@ class ObjectStore(Protocol):
         """Deletes a record; one that is not there is no error."""
 
     async def sweep(self, older_s: float = 86_400.0) -> int:
-        """Removes what killed writers left more than `older_s` seconds ago; returns how many things it was."""
+        """Removes what killed writers left more than `older_s` seconds ago, and returns how many things it was.
+
+        Private files that are a day old go too.
+        """
 
     async def left(self, older_s: float = 86_400.0) -> list[str]:
         """The names of what `sweep` would remove."""

@@ -28,7 +28,7 @@ from schemas.asset import ObjectKind, Ref
 from schemas.errors import AssetError
 from schemas.ports import Stored
 from sinks.blocks import BLOCK, Seen, coalesced, file_blocks
-from sinks.records import OBJECTS, TEMPORARY, Records, object_key, store_errors
+from sinks.records import FIRST, OBJECTS, TEMPORARY, Records, object_key, record_key, store_errors
 
 PART = 8 * 2**20
 ARCHIVE = "archive"
@@ -45,6 +45,7 @@ class Objects(Records):
     def __init__(self, url: str, public_base: str = "") -> None:
         store = from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
         super().__init__(store, public_base or url)
+        self._url = url
         self._root = Path(str(store.prefix)) if isinstance(store, LocalStore) else None
 
     async def add_file(self, tenant: str, path: Path, media_type: str, kind: ObjectKind = ObjectKind.RENDITION) -> Ref:
@@ -162,6 +163,21 @@ class Objects(Records):
                 return await asyncio.to_thread(_move_file, self._root, key, to)
         await super()._move(key, to)
 
+    async def put(self, key: str, data: bytes, media_type: str) -> None:
+        """Writes a private file under a record's key, in a folder that is this user's alone."""
+        if self._root:
+            with store_errors("write"):
+                await asyncio.to_thread((self._root / key).parent.mkdir, mode=0o700, parents=True, exist_ok=True)
+                await asyncio.to_thread((self._root / FIRST).chmod, 0o700)
+        await super().put(key, data, media_type)
+
+    def _attributes_of_private(self, media_type: str) -> Any:
+        return self._attributes(media_type)
+
+    async def private_url(self, key: str, seconds: int) -> str:
+        """The file's own: the folder that it lies in is this user's alone."""
+        return f"{self._url.rstrip('/')}/{record_key(key)}"
+
     async def signed_url(self, tenant: str, sha256: str, seconds: int) -> str:
         """The stable URL: whoever reaches the folder needs no signature."""
         return self.url(tenant, sha256)
@@ -169,6 +185,7 @@ class Objects(Records):
     async def sweep(self, older_s: float = 86_400.0) -> int:
         """Removes what killed writers left more than `older_s` seconds ago; returns how many files it was."""
         keys, parts = await self._left(older_s)
+        await self._drop_private()
         for key in keys:
             await self._drop(key)
         for part in parts:

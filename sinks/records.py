@@ -1,7 +1,8 @@
 """What every object store does alike, by obstore: small records that the first writer wins, and look-ups by key.
 
 Keys: `objects/{tenant}/{sha[:2]}/{sha}`, `trash/{tenant}/{sha[:2]}/{sha}.{ms since 1970}-{random}` for what may be
-removed, `tmp/…` for what is still being written, and whatever keys callers choose for records.
+removed, `tmp/…` for what is still being written, `first/…` for private files that live for a day, and whatever keys
+callers choose for records.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from schemas.errors import AssetError
 from schemas.ports import Stored
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
+    from obstore import Attributes, ObjectMeta
     from obstore.store import ObjectStore
 
-OBJECTS, TRASH, TEMPORARY = "objects", "trash", "tmp"
+OBJECTS, TRASH, TEMPORARY, FIRST = "objects", "trash", "tmp", "first"
 
+_FIRST_S = 86_400.0
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMPONENT = re.compile(r"(?!\.)[A-Za-z0-9._=@+:-]{1,200}")
@@ -75,6 +77,22 @@ class Records:
         if (await asyncio.to_thread(hashlib.sha256, data)).hexdigest() != sha256:
             raise AssetError("object_damaged", sha256)
         return data
+
+    async def read_range(self, tenant: str, sha256: str, start: int, end: int) -> bytes:
+        """The object's bytes from `start` up to `end`, unverified. Raises object_missing."""
+        with store_errors("read"), suppress(FileNotFoundError):
+            found = await obstore.get_range_async(self._store, object_key(tenant, sha256), start=start, end=end)
+            return bytes(found)
+        raise AssetError("object_missing", sha256)
+
+    async def put(self, key: str, data: bytes, media_type: str) -> None:
+        """Writes a private file under a record's key, over the one that is there: at any time it is there whole."""
+        attributes = self._attributes_of_private(media_type)
+        with store_errors("write"):
+            await obstore.put_async(self._store, record_key(key), data, attributes=attributes, use_multipart=False)
+
+    def _attributes_of_private(self, media_type: str) -> Attributes | None:
+        return {"Content-Type": media_type, "Cache-Control": "no-store"}
 
     async def exists(self, tenant: str, sha256: str) -> bool:
         """Whether the object is there."""
@@ -153,8 +171,16 @@ class Records:
 
     async def _staged(self, older_s: float) -> list[str]:
         """Keys of what has been `tmp/…` for more than `older_s` seconds."""
+        return await self._older(TEMPORARY, older_s)
+
+    async def _drop_private(self) -> None:
+        """Removes private files that are a day old: no URL of theirs lasts so long."""
+        for key in await self._older(FIRST, _FIRST_S):
+            await self._drop(key)
+
+    async def _older(self, prefix: str, older_s: float) -> list[str]:
         before = time.time() - older_s
-        return [meta["path"] for meta in await self._listed(TEMPORARY) if meta["last_modified"].timestamp() < before]
+        return [meta["path"] for meta in await self._listed(prefix) if meta["last_modified"].timestamp() < before]
 
     async def _listed(self, prefix: str) -> list[ObjectMeta]:
         with store_errors("list"):

@@ -28,7 +28,7 @@ from schemas.asset import ObjectKind, Ref
 from schemas.errors import AssetError
 from sinks import s3_multipart as multipart
 from sinks.blocks import Seen, coalesced, file_blocks, in_order, in_parts
-from sinks.records import TEMPORARY, Records, object_key
+from sinks.records import TEMPORARY, Records, object_key, record_key
 from sinks.s3_bucket import Account, Bucket, NotThere
 
 PART = 8 * 2**20
@@ -228,9 +228,14 @@ class S3Objects(Records):
             raise ValueError(f"a signed URL lasts from 1 to {LONGEST_S} seconds, not {seconds}")
         return await self._bucket.signed_url(object_key(tenant, sha256), seconds)
 
+    async def private_url(self, key: str, seconds: int) -> str:
+        """A URL that gives a private file for so many seconds, and that no cache may keep."""
+        return await self._bucket.signed_url(record_key(key), seconds)
+
     async def sweep(self, older_s: float = 86_400.0) -> int:
         """Removes what killed writers left more than `older_s` seconds ago; returns how many uploads it was."""
         keys, uploads = await self._left(older_s)
+        await self._drop_private()
         for key in keys:
             await self._drop(key)
         for key, upload_id in uploads:

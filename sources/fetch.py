@@ -15,7 +15,7 @@ from schemas.asset import Source
 from schemas.errors import AssetError
 from sources.urls import FetchPolicy, Validator, open_url, validator_of
 
-__all__ = ["FetchPolicy", "Validator", "open_source", "validator_of"]
+__all__ = ["FetchPolicy", "Validator", "descriptor_of", "open_source", "validator_of"]
 
 BLOCK = 2**20
 
@@ -33,8 +33,17 @@ async def open_source(source: Source, limit: int, policy: FetchPolicy) -> AsyncG
             yield chunk
 
 
+def descriptor_of(source: Source, policy: FetchPolicy) -> int | None:
+    """A descriptor to read a local file by, None for other sources. Raises source_missing, path_outside_input."""
+    return _opened(_path_of(source), source.root) if source.uri.startswith("file:") and policy.files else None
+
+
+def _path_of(source: Source) -> str:
+    return os.fsdecode(unquote_to_bytes(urlsplit(source.uri).path))
+
+
 async def _file(source: Source, limit: int) -> AsyncGenerator[bytes, None]:
-    path = os.fsdecode(unquote_to_bytes(urlsplit(source.uri).path))
+    path = _path_of(source)
     with os.fdopen(await asyncio.to_thread(_opened, path, source.root), "rb", buffering=0) as file:
         before, size = _state(os.fstat(file.fileno())), 0
         if before.size > limit:

@@ -169,3 +169,24 @@ def take_memory_slowly() -> int:
 
 def take_shared_memory(size: int) -> int:
     return len(mmap.mmap(-1, size))
+
+
+def read_places(handle: Any, places: list[tuple[int, int]]) -> list[bytes]:
+    """What two readers of a handle find at (offset, length), which take turns."""
+    found, readers = [], (handle.open(), handle.open())
+    for number, (offset, length) in enumerate(places):
+        reader = readers[number % 2]
+        reader.seek(offset)
+        found.append(reader.read(length))
+    return found
+
+
+def read_path(path: Path) -> bytes:
+    """A file's bytes by its path."""
+    return path.read_bytes()
+
+
+def ask_beyond(handle: Any) -> bytes:
+    """Asks for bytes beyond a handle's file, as only code that was taken over does."""
+    object.__setattr__(handle, "size", handle.size * 2)
+    return bytes(handle.pread(100, handle.size - 200))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -324,3 +325,36 @@ def test_a_broken_store_has_a_code(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match="store_unavailable") as raised:
         asyncio.run(store.create("claims/t/x", b"x"))
     assert str(tmp_path) not in str(raised.value)
+
+
+def test_private_files_are_replaced_whole_and_end_with_the_day(tmp_path: Path) -> None:
+    """They lie in a folder of this user's alone, are never left-overs, and are swept when they are a day old."""
+    root, key = tmp_path / "store", "first/t/asset/job/preview.m3u8"
+
+    async def run() -> None:
+        store = Objects(root.as_uri())
+        for data in (b"first", b"second"):
+            await store.put(key, data, "text/plain")
+        assert await store.get(key) == b"second"
+        assert await store.private_url(key, 60) == (root / key).as_uri()
+        assert (root / "first").stat().st_mode & 0o777 == 0o700
+        assert await store.left(-1) == [] and await store.sweep(-1) == 0
+        assert await store.get(key) is not None
+        os.utime(root / key, (0, 0))
+        assert await store.sweep() == 0
+        assert await store.get(key) is None
+
+    asyncio.run(run())
+
+
+def test_a_range_is_that_of_the_object(tmp_path: Path) -> None:
+    """Start and end are bytes from the object's start; what is not there is an error with a code."""
+
+    async def run() -> None:
+        store = Objects((tmp_path / "store").as_uri())
+        ref = await store.add_bytes("t", bytes(range(200)), "a/b")
+        assert await store.read_range("t", ref.sha256, 10, 20) == bytes(range(10, 20))
+        with pytest.raises(AssetError, match="object_missing"):
+            await store.read_range("t", "0" * 64, 0, 1)
+
+    asyncio.run(run())

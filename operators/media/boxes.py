@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
+from operators.media.source import Media, read_from, size_of
 from schemas.errors import AssetError
 
 _FIRST = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
@@ -32,12 +32,12 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
         at = end
 
 
-def require_whole(path: Path | str) -> None:
+def require_whole(path: Media) -> None:
     """Raises `truncated` for an MP4 or QuickTime file that ends early or never got its index, and for a WAV or AVI
     file that ends early; others pass.
     """
-    size = Path(path).stat().st_size
-    with Path(path).open("rb") as file:
+    size = size_of(path)
+    with read_from(path) as file:
         head = file.read(8)
         if head[:4] == b"RIFF":
             _require_whole_riff(int.from_bytes(head[4:], "little"), size)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -13,12 +13,17 @@ from typing import Any
 
 import av
 import numpy as np
+from av.container import InputContainer
 
 from operators.media.source import UNCUT, corrupt, only, opened, origin_of, packets_of, video_of
 from schemas.errors import AssetError
 
 Range = tuple[int | None, int | None]
 _SHARE, _SHORTEST = 4, 5
+# The first segment: how long it is meant to be (s), at which key frames it may end instead, and up to which length
+# it holds a whole video.
+_FIRST_S, _FIRST_KEYS_S, _WHOLE_S = Fraction(2), (Fraction(3, 2), Fraction(3)), Fraction(3)
+FIRST_WINDOW_S = Fraction(7, 2)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,23 @@ class Timeline:
         """Seconds from the asset's zero."""
         return float(pts * self.time_base - self.origin)
 
+    @property
+    def first_cut(self) -> int | None:
+        """pts of the picture before which the first segment ends: a key frame of the source where one is near.
+
+        None where it holds the whole video. The pictures of the first `FIRST_WINDOW_S` decide, so that it is the same
+        whether the rest is known or not.
+        """
+        if (self.end - self.first) * self.time_base <= _WHOLE_S:
+            return None
+        least, most = (self.first + seconds / self.time_base for seconds in _FIRST_KEYS_S)
+        meant = self.first + _FIRST_S / self.time_base
+        near = [key for key in self.keys if least <= key <= most]
+        if near:
+            return min(near, key=lambda key: (abs(key - meant), key))
+        place = bisect_left(self.pictures, meant)
+        return self.pictures[place] if place < len(self.pictures) else None
+
     def shown_at(self, seconds: float) -> int:
         """pts of the picture that is on screen at this time; of the first one before it begins."""
         wanted = (Fraction(seconds) + self.origin) / self.time_base
@@ -70,13 +92,18 @@ def read_timeline(path: Path | str) -> Timeline:
         if video is None:
             raise AssetError("no_media_stream", "no video track")
         only(container, video)
-        pictures, keys, last_duration = _collected(packets_of(container, video), video.time_base)
-        if container.format.name in UNCUT:
-            keys = keys[:1]
-        return _timeline(pictures, keys, last_duration, video, origin_of(container))
+        return timeline_of(container, video, packets_of(container, video))
 
 
-def _collected(packets: Iterator[Any], time_base: Fraction) -> tuple[array[int], list[int], int]:
+def timeline_of(container: InputContainer, video: Any, packets: Iterable[Any]) -> Timeline:
+    """The timeline of a track's packets from its start on, in order. Errors as `read_timeline`."""
+    pictures, keys, last_duration = _collected(packets, video.time_base)
+    if container.format.name in UNCUT:
+        keys = keys[:1]
+    return _timeline(pictures, keys, last_duration, video, origin_of(container))
+
+
+def _collected(packets: Iterable[Any], time_base: Fraction) -> tuple[array[int], list[int], int]:
     """All pts, the pts of key frames, and how long the last picture lasts (0 where unknown)."""
     pictures, keys, latest, duration = array("q"), [], None, 0
     try:

@@ -52,7 +52,8 @@ class RenderPlan:
     filters' own. `base` and `small` are those that pictures are made from. Every encode has an IDR picture at
     the first picture from each of the `borders` (pts) on.
     `stills` and `poster` are candidates; `shots` asks for a strip of all pictures. `on_keys` are the outputs whose
-    pictures are all key frames.
+    pictures are all key frames. Every encode has an IDR picture at `first_cut` (pts), where the first playable segment
+    ends, if the video goes on after it.
     """
 
     time_base: Fraction
@@ -67,6 +68,7 @@ class RenderPlan:
     borders: tuple[int, ...]
     encodes: tuple[Encode, ...] = ()
     wide: Wide | None = None
+    first_cut: int | None = None
     storyboard: Pick | None = None
     stills: Pick | None = None
     poster: tuple[int, ...] = ()
@@ -142,6 +144,7 @@ def plan_of(timeline: Timeline, track: VideoTrack, video: VideoParams, preview: 
         borders=borders_of(timeline, chunks, video.segment_s),
         encodes=encodes,
         wide=_wide(track, encodes[-1]),
+        first_cut=timeline.first_cut,
         storyboard=board or _pick(timeline, *every, tile),
         stills=(stills := _pick(timeline, *candidate, (preview.still_size, preview.still_size))),
         poster=posters or stills.pts,

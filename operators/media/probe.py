@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, Literal
 
 import av
@@ -15,7 +14,7 @@ from operators.media.boxes import require_whole
 from operators.media.chapters import chapters_of
 from operators.media.geometry import orientation
 from operators.media.mastering import mastering_of
-from operators.media.source import cover_of, only, opened, packets_of, sounds_of, strict, video_of
+from operators.media.source import Media, cover_of, only, opened, packets_of, size_of, sounds_of, strict, video_of
 from schemas.errors import AssetError
 from schemas.pipelines import Limits, VideoParams
 from schemas.technical import AudioTrack, Cadence, SubtitleTrack, Technical, VideoTrack
@@ -28,7 +27,7 @@ _WEB_PROFILES = {"Constrained Baseline", "Baseline", "Main", "High", "Constraine
 _NO_TAGS = {"major_brand", "minor_version", "compatible_brands", "handler_name", "vendor_id", "duration"}
 
 
-def quick_probe(path: Path | str, kind: Literal["video", "audio"], limits: Limits) -> Technical:
+def quick_probe(path: Media, kind: Literal["video", "audio"], limits: Limits) -> Technical:
     """Container, tracks and tags; of the pictures only the first is decoded.
 
     The result's `kind` is what the file holds: an MP4 with sound and at most cover art is audio. Errors:
@@ -44,7 +43,7 @@ def quick_probe(path: Path | str, kind: Literal["video", "audio"], limits: Limit
         return Technical(
             kind="audio" if video is None else "video",
             container=container.format.name,
-            size=Path(path).stat().st_size,
+            size=size_of(path),
             duration=_seconds(container),
             bit_rate=container.bit_rate or None,
             audio=tuple(_audio_track(s) for s in sounds),
@@ -88,16 +87,16 @@ def _check_length(container: InputContainer, limits: Limits) -> None:
         raise AssetError("too_long", f"{seconds:.0f} s, the limit is {limits.seconds:.0f} s")
 
 
-def _check_end(path: Path | str, container: InputContainer) -> None:
+def _check_end(path: Media, container: InputContainer) -> None:
     """An index whose last sample lies past the end tells of a cut that the outermost boxes may hide."""
-    size = Path(path).stat().st_size
+    size = size_of(path)
     for stream in container.streams:
         count = len(stream.index_entries)
         if count and (last := stream.index_entries[count - 1]).pos + last.size > size:
             raise AssetError("truncated", f"a sample ends at byte {last.pos + last.size}, the file has {size}")
 
 
-def _first_picture(path: Path | str, container: InputContainer, video: Any) -> Any:
+def _first_picture(path: Media, container: InputContainer, video: Any) -> Any:
     """The first picture, decoded. An edit list may hide many before it: then it is read without the list."""
     frame = _decode_first(container, video)
     if frame is None:
@@ -140,7 +139,7 @@ def _decoded(decoder: Any, packet: Any, key: Any) -> list[Any]:
         return []
 
 
-def _video_track(path: Path | str, container: InputContainer, video: Any, limits: Limits) -> VideoTrack:
+def _video_track(path: Media, container: InputContainer, video: Any, limits: Limits) -> VideoTrack:
     context = video.codec_context
     if context.width * context.height > limits.pixels:
         raise AssetError("too_many_pixels", f"{context.width} x {context.height}, the limit is {limits.pixels}")

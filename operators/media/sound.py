@@ -67,8 +67,13 @@ def stereo(path: Path | str, rate: int, track: int = 0) -> Iterator[Any]:
     channels at -3 dB. A track that begins after the video, or has gaps, gets silence there. Errors:
     no_media_stream, corrupt_media (with the time).
     """
+    return _formed(path, track, lambda frame, first: downmix(frame, rate, first))
+
+
+def downmix(frame: Any, rate: int, first: int) -> Filters:
+    """Filters that make fltp stereo at `rate` Hz of frames like this one, from sample `first` on."""
     form = f"sample_fmts=fltp:channel_layouts=stereo:sample_rates={rate}"
-    return _formed(path, track, lambda frame, first: (*_named(frame), *_timed(rate, first, form)))
+    return (*_named(frame), *_timed(rate, first, form))
 
 
 def separate(path: Path | str, track: int = 0) -> Iterator[Any]:

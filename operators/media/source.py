@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import av
 from av.container import InputContainer
@@ -30,10 +30,37 @@ _FRONT = "Cover (front)"
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
+# what is read of a file without a path at once, in bytes
+_READ_AT_ONCE = 2**17
+
+
+@runtime_checkable
+class Seekable(Protocol):
+    """A file without a path: its size in bytes, and how it is opened; each opened one has its own position."""
+
+    size: int
+
+    def open(self) -> BinaryIO:
+        """The file at its start."""
+
+
+Media = Path | str | Seekable
+
+
+def size_of(media: Media) -> int:
+    """The file's size in bytes."""
+    return media.size if isinstance(media, Seekable) else Path(media).stat().st_size
+
+
+def read_from(media: Media) -> BinaryIO:
+    """The file, opened to be read."""
+    return media.open() if isinstance(media, Seekable) else Path(media).open("rb")
+
+
 @contextmanager
-def opened(path: Path | str, **options: str) -> Iterator[InputContainer]:
+def opened(path: Media, **options: str) -> Iterator[InputContainer]:
     """The container at `path`; missing pts are made from dts. Errors: empty_file, unreadable_header."""
-    if not Path(path).stat().st_size:
+    if not size_of(path):
         raise AssetError("empty_file", "0 bytes")
     asked = {
         "fflags": "+genpts",
@@ -41,8 +68,9 @@ def opened(path: Path | str, **options: str) -> Iterator[InputContainer]:
         "protocol_whitelist": "file",
         **options,
     }
+    file: Any = path.open() if isinstance(path, Seekable) else f"file:{path}"
     try:
-        container = av.open(f"file:{path}", "r", options=asked, metadata_errors="replace")
+        container = av.open(file, "r", options=asked, metadata_errors="replace", buffer_size=_READ_AT_ONCE)
     except (av.FFmpegError, ValueError) as error:
         raise AssetError("unreadable_header", _reason(error)) from error
     with container:

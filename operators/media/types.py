@@ -179,6 +179,12 @@ def check_declared(detected: Detected, declared: str | None, file_name: str) -> 
         raise AssetError("unsupported_type", f"found {detected.media_type}")
 
 
+def could_be_video(file_name: str) -> bool:
+    """Whether a file of this name may hold a video: its extension is a video container's, or says nothing."""
+    family = _BY_EXTENSION.get(PurePosixPath(file_name).suffix[1:].lower())
+    return family is None or _FAMILIES[family][0] == "video" or family == "ogg"
+
+
 def is_media_name(file_name: str) -> bool:
     """Whether a file of this name is taken from a folder: its extension is that of a supported type, text apart."""
     if file_name.lower().endswith(".template.zip"):

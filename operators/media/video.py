@@ -67,7 +67,8 @@ class _Outputs:
         self._sizes = Sizes(plan)
         self._keeper = Keeper(folder, label, plan, self._sizes)
         self._encoders: dict[str, Encoder] = {}
-        self._borders, self._wide_borders = deque(plan.borders), deque(plan.borders)
+        cuts = sorted({*plan.borders, *(() if plan.first_cut is None else (plan.first_cut,))})
+        self._borders, self._wide_borders = deque(cuts), deque(cuts)
 
     def take(self, frame: Any) -> None:
         """Feeds one upright picture to every output."""

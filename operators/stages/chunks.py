@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from schemas.asset import StepResult, StepRun, Work
 from schemas.chunks import ChunkTask
 from schemas.outcome import Outcome
 
-VERSION = "2"
+VERSION = "3"
 PLANNING = 10
 ENCODES = "encodes"
 
@@ -40,12 +40,16 @@ class Rendered:
 
 
 async def rendered(
-    services: Services, work: Work, outputs: Collection[str], copied: Collection[str] = ()
+    services: Services,
+    work: Work,
+    outputs: Collection[str],
+    copied: Collection[str] = (),
+    planned: Callable[[RenderPlan], None] = lambda _plan: None,
 ) -> Rendered | None:
     """Plans the video and renders the named outputs of all its chunks, the longest first; None for no outputs.
 
     "encodes" stands for all encodes but the `copied` ones. A video longer than `spread_s` is rendered by other
-    processes, where there are such.
+    processes, where there are such. `planned` is told the plan before the first chunk is begun.
     """
     if not outputs:
         return None
@@ -53,6 +57,7 @@ async def rendered(
         if ENCODES in outputs:
             outputs = {*outputs, *(encode.name for encode in whole.encodes)} - {ENCODES, *copied}
         plan, names = whole.only(outputs), sorted(outputs)
+        planned(plan)
         one = partial(_chunk, services, work, plan, path, names)
         if services.spread is not None and plan.duration > work.pipeline.video.spread_s:
             asked = [(r, steps_of(work, plan, names, r)) for r in plan.chunks]

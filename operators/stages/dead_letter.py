@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from operators.stages.rows import Row, asset_row, dead_letter_row, notification_row
+from operators.stages.first import withdraw
+from operators.stages.rows import Row, asset_row, dead_letter_row, notification_row, status_row
 from operators.stages.services import Services
 from schemas import ids
 from schemas.asset import IngestRecord, IngestRequest, Source, Work
@@ -87,7 +88,10 @@ async def run(services: Services, ending: Ending) -> Outcome[Ending]:
         event_id=ids.event_id(NOTIFICATION, letter.dead_letter_id), asset_id=letter.asset_id, tenant=letter.tenant,
         owner=ending.work.record.request.owner, state=letter.state, code=letter.code, message=letter.message,
     )  # fmt: skip
+    details = [attempt.detail for attempt in letter.attempts[-1:]]
+    withdrawn = await withdraw(services, ending.work, AssetError(letter.code, *details))
     rows: Sequence[Row] = (
+        *([status_row(withdrawn)] if withdrawn else []),
         asset_row(ending.work, letter.state, letter.code, letter.message),
         dead_letter_row(letter),
         notification_row(told, letter.accepted_ms),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 
+from operators.stages import first
 from operators.stages.services import Services
 from operators.stages.steps import Made, Step, alone, events_of, find, record, report
 from schemas import ids, metrics
@@ -101,23 +104,45 @@ async def accept(services: Services, event: CloudEvent[IngestRequest], pipeline:
 
 
 async def fetched(services: Services, work: Work, request: IngestRequest) -> Outcome:
-    """The work with its original and the sidecars in the store; bytes that are there already are not read again."""
-    first = work.record.request
-    named = {"fetch": first.source, **{f"sidecar-{i}": one for i, one in enumerate(first.sidecars)}}
-    original, *beside = [Step("ingest", n, VERSION, (_identity(work.record, s),)) for n, s in named.items()]
-    runs = [await _brought(services, work, original, request.source, limit_of(work.pipeline))]
-    for step, source in zip(beside, request.sidecars, strict=True):
-        runs.append(await _brought(services, work, step, source, work.pipeline.limits.sidecar_bytes))
-    ref = Ref(**runs[0].result.outputs[0].model_dump(include={"sha256", "bytes", "media_type"}))
-    return Outcome(work.with_steps(*runs, original=ref), events=events_of(services, work, runs))
+    """The work with its original and the sidecars in the store; bytes that are there already are not read again.
+
+    A video's first seconds are published beside the fetch, and adopted once the digest is known.
+    """
+    standing = work.record.request
+    named = {"fetch": standing.source, **{f"sidecar-{i}": one for i, one in enumerate(standing.sidecars)}}
+    original, *others = [Step("ingest", n, VERSION, (_identity(work.record, s),)) for n, s in named.items()]
+    run, shown = await _original(services, work, original, request.source)
+    runs = [run]
+    for step, source in zip(others, request.sidecars, strict=True):
+        limit = work.pipeline.limits.sidecar_bytes
+        runs.append(await _brought(services, work, step, partial(fetch, services, work, step, source, limit)))
+    ref = Ref(**run.result.outputs[0].model_dump(include={"sha256", "bytes", "media_type"}))
+    work = work.with_steps(*runs, original=ref)
+    adopted, told = await first.adopted(services, work, shown)
+    return Outcome(work.with_steps(*adopted), events=(*events_of(services, work, runs), *told))
 
 
-async def _brought(services: Services, work: Work, step: Step, source: Source, limit: int) -> StepRun:
+async def _original(services: Services, work: Work, step: Step, source: Source) -> tuple[StepRun, first.Found]:
+    """The fetch, and what was published of a video beside it."""
+    shown: first.Found = None
+
+    async def bring() -> StepResult:
+        nonlocal shown
+        async with first.beside(services, work, source) as showing:
+            result = await fetch(services, work, step, source, limit_of(work.pipeline))
+            shown = await showing
+        return result
+
+    return await _brought(services, work, step, bring), shown
+
+
+async def _brought(services: Services, work: Work, step: Step, bring: Callable[[], Awaitable[StepResult]]) -> StepRun:
+    """The step's record if its object is there, else what is brought now."""
     report(services, work, step, State.PROCESSING)
     async with alone(work.tenant, [step]):
         found = await find(services, work.tenant, step)
         there = found is not None and await services.store.exists(work.tenant, found.outputs[0].sha256)
-        result = found if there and found else await fetch(services, work, step, source, limit)
+        result = found if there and found else await bring()
     run = StepRun(result=result, cached=there)
     report(services, work, step, State.COMPLETED, run)
     await services.store.create(original_key(work.tenant, result.outputs[0].sha256, work.asset_id), b"{}")

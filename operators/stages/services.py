@@ -19,7 +19,8 @@ Fetch = Callable[[Source, int], AsyncGenerator[bytes, None]]
 
 @dataclass(frozen=True)
 class Services:
-    """Everything outside of a stage. `fetch` yields a source's bytes under the limit that it is given.
+    """Everything outside of a stage. `fetch` yields a source's bytes under the limit that it is given, `descriptor`
+    opens it to be read where it is a local file.
 
     `sniffers` hold the model that tells content types, apart from `pools`, whose models may be busy for long. `spread`
     are other processes that render chunks, `office` is LibreOffice, None where there is none.
@@ -36,5 +37,6 @@ class Services:
     scratch: Path
     clock_ms: Callable[[], int]
     office: Office | None = None
+    descriptor: Callable[[Source], int | None] = lambda _source: None
     on_event: Callable[[StatusChanged], None] = lambda _event: None
     spread: Spread | None = None

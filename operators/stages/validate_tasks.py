@@ -11,6 +11,7 @@ from operators.media import documents, templates
 from operators.media.image import check_image, quick_image
 from operators.media.integrity import check_media
 from operators.media.probe import quick_probe
+from operators.media.source import Media, size_of
 from operators.media.types import Detected, as_named, check_declared, settle
 from operators.media.words import words_of
 from schemas.errors import AssetError
@@ -18,19 +19,19 @@ from schemas.pipelines import Limits
 from schemas.technical import Document, Picture, Technical
 
 
-def gate(path: Path, detected: Detected, name: str, declared: str, limits: Limits) -> tuple[Detected, Technical]:
+def gate(path: Media, detected: Detected, name: str, declared: str, limits: Limits) -> tuple[Detected, Technical]:
     """What the file is, and its technical metadata from header and first pictures.
 
     Raises empty_file, type_mismatch, unsupported_type, too_large, and what the kind's reader raises.
     """
-    size = path.stat().st_size
+    size = size_of(path)
     if not size:
         raise AssetError("empty_file")
     detected = as_named(detected, declared, name)
     check_declared(detected, declared, name)
     if detected.kind not in ("video", "audio"):  # these are read whole, so their size comes first
         _bounded(size, str(detected.kind), limits)
-    technical = _READERS[str(detected.kind)](path, detected.media_type, limits)
+    technical = _read(path, detected, limits)
     settled = settle(detected, technical.video is not None)
     _bounded(size, str(settled.kind), limits)
     return settled, technical
@@ -41,12 +42,12 @@ def _bounded(size: int, kind: str, limits: Limits) -> None:
         raise AssetError("too_large", f"{size} bytes, limit {limits.bytes_of(kind)} for {kind}")
 
 
-def _video(path: Path, _type: str, limits: Limits) -> Technical:
-    return quick_probe(path, "video", limits)
-
-
-def _audio(path: Path, _type: str, limits: Limits) -> Technical:
-    return quick_probe(path, "audio", limits)
+def _read(media: Media, detected: Detected, limits: Limits) -> Technical:
+    """Technical metadata. Only audio and video are read without a path."""
+    if detected.kind in ("video", "audio"):
+        return quick_probe(media, "video" if detected.kind == "video" else "audio", limits)
+    assert isinstance(media, Path)
+    return _READERS[str(detected.kind)](media, detected.media_type, limits)
 
 
 def _image(path: Path, _type: str, limits: Limits) -> Technical:
@@ -76,7 +77,7 @@ def _template(path: Path, media_type: str, limits: Limits) -> Technical:
     return Technical(kind="template", container=found.format, size=size, duration=duration, template=found)
 
 
-_READERS = {"video": _video, "audio": _audio, "image": _image, "document": _document, "template": _template}
+_READERS = {"image": _image, "document": _document, "template": _template}
 
 
 def check_sound_and_pictures(path: Path, _type: str, _limits: Limits) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from operators.media.probe import web_friendly
 from operators.stages import audios, ladders, subtitles
 from operators.stages.chunks import ENCODES, Rendered, rendered
 from operators.stages.groups import beside
+from operators.stages.growth import Growth
 from operators.stages.services import Services
 from operators.stages.steps import File, Made, Step, find, once, together
 from operators.stages.trials import with_ladder
@@ -35,11 +36,12 @@ FINISHING = 20
 async def run(services: Services, work: Work) -> list[StepRun]:
     """The video's steps. Raises corrupt_media, no_media_stream, decoder_*."""
     work, tried = await with_ladder(services, work)
-    needed, copied = await missing(services, work), is_remuxed(work)
-    sound, texts, made = await beside(
-        _sound(services, work),
+    needed, copied, growth = await missing(services, work), is_remuxed(work), Growth(services, work)
+    sound, texts, made, _ = await beside(
+        _sound(services, work, growth),
         subtitles.run(services, work),
-        rendered(services, work, needed, {"mezzanine"} if copied else set()),
+        _rendered(services, work, needed, {"mezzanine"} if copied else set(), growth),
+        growth.run(),
     )
     tracks = [*sound, *texts]
     packages = [ladders.run(services, work, tracks, made, copied)] if work.pipeline.video.hls else []
@@ -49,7 +51,20 @@ async def run(services: Services, work: Work) -> list[StepRun]:
         _pictures(services, work, made),
         *packages,
     )
+    await growth.finish(preview.result.outputs[0])
     return [*tried, *tracks, mezzanine, preview, *pictures, *hls]
+
+
+async def _rendered(
+    services: Services, work: Work, needed: set[str], copied: set[str], growth: Growth
+) -> Rendered | None:
+    """The chunks; the playlist that can be played already is told of them."""
+    if not (makes := bool(needed & {"preview", ENCODES})):
+        growth.plan.set_result(None)
+    planned = growth.plan.set_result if makes else lambda _plan: None
+    made = await rendered(services, work, needed, copied, planned)
+    growth.over.set()
+    return made
 
 
 async def missing(services: Services, work: Work) -> set[str]:
@@ -96,8 +111,10 @@ def is_remuxed(work: Work) -> bool:
     return web_friendly(technical_of(work)[0], work.pipeline.video)
 
 
-async def _sound(services: Services, work: Work) -> list[StepRun]:
-    return await audios.run(services, work) if has_sound(work) else []
+async def _sound(services: Services, work: Work, growth: Growth) -> list[StepRun]:
+    sound = await audios.run(services, work) if has_sound(work) else []
+    growth.sound.set_result(_file(sound, "preview"))
+    return sound
 
 
 def _file(sound: Sequence[StepRun], name: str) -> Output | None:
