@@ -81,7 +81,8 @@ def services() -> Services:
     store = Objects("memory:///")
     for data in (FILM, ENGLISH, GERMAN):
         asyncio.run(store.add_bytes("default", data, "application/octet-stream"))
-    return cast(Services, SimpleNamespace(store=store, clock_ms=lambda: 1, on_event=lambda _event: None))
+    nobody = {"descriptor": lambda _source: None, "on_event": lambda _event: None}
+    return cast(Services, SimpleNamespace(store=store, clock_ms=lambda: 1, **nobody))
 
 
 def work(*sidecars: tuple[str, bytes], limit: int = 100) -> Work:
