@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: setup demo test test-all services services-down smoke-services chaos lint bench bench-stream notebooks lock clean
+.PHONY: setup demo test test-all services services-down smoke-services chaos lint bench bench-long bench-stream notebooks lock clean
 
 .venv/bin/uv:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else f"Python 3.11 or 3.12 is needed, not {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
@@ -57,6 +57,9 @@ lint: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python -m bench
 
+bench-long: .venv/.dev
+	$(BIN)/python -m bench --long --out bench-long.json
+
 .venv-rivals/.done: requirements/rivals.txt .venv/bin/uv
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-rivals
 	$(BIN)/uv pip install --quiet --python .venv-rivals/bin/python --require-hashes -r requirements/rivals.txt
@@ -80,4 +83,4 @@ lock: .venv/bin/uv
 	$(COMPILE) --group rivals -o requirements/rivals.txt
 
 clean: services-down
-	rm -rf .venv .venv-rivals .services tests/producers/node_modules tests/web/node_modules out build bench.json bench-stream.json
+	rm -rf .venv .venv-rivals .services tests/producers/node_modules tests/web/node_modules out build bench.json bench-long.json bench-stream.json

@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,9 +18,11 @@ import pyvips
 from rich.console import Console
 from rich.table import Table
 
-from bench import images, ladder, overhead, sources, video
+from bench import audio, chunks, first, images, ladder, overhead, sources, video
 from bench.measure import Cost, Row, typical
 from bench.x264 import Unfair
+
+Tell = Callable[[str], object]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console(width=None if os.isatty(1) else 140)
     logging.getLogger("libav").setLevel(logging.CRITICAL)
     try:
-        rows = _measured(console, options.quick)
+        rows = _of_an_hour(console) if options.long else _measured(console, options.quick)
     except Unfair as unfair:
         raise SystemExit(f"bench: not a fair comparison: {unfair}") from unfair
     options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
@@ -40,14 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sources, one round: shows that it works, no more")
+    parser.add_argument("--long", action="store_true", help="the rows of an hour")
     parser.add_argument("--out", type=Path, default=Path("bench.json"), help="where the ratios are written")
     return parser.parse_args(arguments)
 
 
 def _measured(console: Console, quick: bool) -> list[Row]:
-    for name, fact in _facts().items():
-        console.print(f"{name}: {fact}", highlight=False)
-    of_video, runs = video.compared(*((4, 1) if quick else (60, 3)), tell=lambda text: console.print(f"… {text}"))
+    tell = _told(console)
+    of_video, runs = video.compared(*((4, 1) if quick else (60, 3)), tell=tell)
     console.print(
         _costs(
             "video, all runs", {"ours": runs.ours, "single command": runs.expert, "two-pass loudnorm": runs.two_pass}
@@ -55,19 +57,41 @@ def _measured(console: Console, quick: bool) -> list[Row]:
     )
     for name, note in runs.notes.items():
         console.print(f"{name}: {note}", highlight=False)
-    console.print("… a source that only needs remuxing")
+    tell("a source that only needs remuxing")
     of_video.append(video.remuxed(4 if quick else 60))
     of_images, costs = images.compared(*(((1600, 1200), 2) if quick else ((4000, 3000), 9)))
     console.print(_costs("image, medians", {name: [typical(found)] for name, found in costs.items()}))
-    of_ladders = [] if quick else _ladders(console)
-    return [*of_video, *of_images, *of_ladders, overhead.measured(40 if quick else 500)]
+    others = [] if quick else _others(console, tell)
+    return [*of_video, *of_images, *others, overhead.measured(40 if quick else 500)]
 
 
-def _ladders(console: Console) -> list[Row]:
-    rows, ladders = ladder.compared()
+def _others(console: Console, tell: Tell) -> list[Row]:
+    """What is measured on a full run only."""
+    of_ladders, ladders = ladder.compared()
     for name, rungs in ladders.items():
         console.print(f"{name}: {rungs}", highlight=False)
-    return rows
+    of_chunks, _ = chunks.compared(60, 1, tell)
+    tell("loudness and waveform")
+    of_sound, _ = audio.compared(300, 3)
+    tell("first playable")
+    return [*of_ladders, *of_chunks, *of_sound, *first.measured([1, 10], rounds=5)]
+
+
+def _of_an_hour(console: Console) -> list[Row]:
+    tell = _told(console)
+    tell("first playable")
+    of_first = first.measured([1, 60], rounds=5)
+    of_memory = chunks.of_memory(3600, 60, 6, tell)
+    tell("loudness and waveform of an hour")
+    of_sound, _ = audio.compared(3600, 1)
+    return [*of_first, *of_memory, *of_sound]
+
+
+def _told(console: Console) -> Tell:
+    """Says what the figures depend on; returns what says how far it is."""
+    for name, fact in _facts().items():
+        console.print(f"{name}: {fact}", highlight=False)
+    return lambda text: console.print(f"… {text}")
 
 
 def _facts() -> dict[str, str]:

@@ -18,6 +18,7 @@ from operators.media.types import is_sidecar_of
 from operators.stages.ingest import fetched, original_key
 from operators.stages.services import Services
 from schemas.asset import IngestRecord, IngestRequest, Source, Work
+from schemas.errors import AssetError
 from schemas.events import IngestEvent
 from schemas.pipelines import Limits, Pipeline
 from schemas.settings import Settings
@@ -81,8 +82,13 @@ def services() -> Services:
     store = Objects("memory:///")
     for data in (FILM, ENGLISH, GERMAN):
         asyncio.run(store.add_bytes("default", data, "application/octet-stream"))
+
+    async def nothing_to_show(*_task: object, **_limits: object) -> None:
+        raise AssetError("no_key_frame")
+
+    pools = SimpleNamespace(run=nothing_to_show)
     nobody = {"descriptor": lambda _source: None, "on_event": lambda _event: None}
-    return cast(Services, SimpleNamespace(store=store, clock_ms=lambda: 1, **nobody))
+    return cast(Services, SimpleNamespace(store=store, pools=pools, clock_ms=lambda: 1, **nobody))
 
 
 def work(*sidecars: tuple[str, bytes], limit: int = 100) -> Work:
