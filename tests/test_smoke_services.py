@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.services
 @pytest.mark.timeout(900)
 def test_the_readme_leads_through_all_flows(tmp_path: Path) -> None:
-    """Topics, five flows, submit, search and lineage end well on Kafka, S3, Weaviate and Delta, and nothing runs on."""
+    """Topics, six flows, submit, search and lineage end well on Kafka, S3, Weaviate and Delta, and nothing runs on."""
     for name in (".venv", "services"):
         (tmp_path / name).symlink_to(ROOT / name)
     for name in ("samples", "scripts"):
