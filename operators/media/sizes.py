@@ -59,4 +59,10 @@ class Sizes:
 
     def _scaled(self, frame: Any, size: Size) -> Any:
         scaler = self._scaler("yuv", size)
-        return scaler.reformat(frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1)
+        return scaler.reformat(frame, *size, "yuv420p", interpolation=_way(frame, size), threads=1)
+
+
+def _way(frame: Any, size: Size) -> Interpolation:
+    """Means of areas for half the size and less: less than half the work of bicubic, and no one can tell."""
+    far = frame.width >= 2 * size[0] and frame.height >= 2 * size[1]
+    return Interpolation.AREA if far else Interpolation.BICUBIC
