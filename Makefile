@@ -26,8 +26,7 @@ demo: setup
 	$(BIN)/asset-pipeline run samples --out out
 
 test: .venv/.dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not services and not alone"
-	$(BIN)/python -m pytest -m "alone and not services"
+	$(BIN)/python -m pytest -m "not services"
 
 test-all: test
 	services/services.sh fetch

@@ -18,15 +18,6 @@ unanswered = cache(servers.unanswered)
 _missing: dict[str, int] = {}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Workers of one process wait for each other in a loop that yields: on Linux 6.18 two such loops on two cores, of
-    other programs too, can keep what they wait for from running for good."""
-    for item in items:
-        if "run_flow" in getattr(item, "fixturenames", ()):
-            item.add_marker("alone")
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips a test whose program or server is not there, or fails it."""
     for marker in item.iter_markers("tool"):

@@ -30,7 +30,6 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["promtool", *arguments], cwd=OPS / "prometheus", text=True, capture_output=True, timeout=60)
 
 
-@pytest.mark.alone
 @pytest.mark.tool("promtool")
 @pytest.mark.parametrize(
     "arguments",

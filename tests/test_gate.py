@@ -32,7 +32,6 @@ def test_the_gate_bounds_what_is_in_hand(loop):  # noqa: F811
     assert len(bench.oks) == 60 and most <= 6 + 2 * 4
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("workers", [2, 3, 4])
 def test_shards_are_balanced(workers: int):
     """The shards spread evenly over workers: the fullest has at most 1.2 times its part."""
