@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +51,15 @@ def rehearse(library: Library, name: str, changes: Mapping[str, Any]) -> pl.Data
 
 
 def _parameters(settings: Settings, name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters of the pipeline by their dotted names, with the changes."""
-    known = dict(_flat(settings.pipelines().get(name, Pipeline()).model_dump(mode="json", exclude={"name"})))
+    """All parameters of the pipeline, with the changes, which name them by dots."""
+    found = settings.pipelines().get(name, Pipeline()).model_dump(mode="json", exclude={"name"})
+    known = dict(_flat(found))
     if unknown := sorted(set(changes) - set(known)):
         raise ValueError(f"no parameter {', '.join(unknown)}; there are {', '.join(known)}")
-    return known | dict(changes)
+    for dotted, value in changes.items():
+        *groups, parameter = dotted.split(".")
+        reduce(getitem, groups, found)[parameter] = value
+    return found
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -82,8 +88,8 @@ def _is_chunk(result: StepResult, manifest: Manifest) -> bool:
 
 def _run(settings: Settings, source: Path, pipeline: Mapping[str, Any]) -> None:
     """Runs the embedded flow; nothing that this process's environment says of services reaches it."""
-    file = settings.out.with_name("pipelines.toml")
-    file.write_text("[default]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in pipeline.items()))
+    file = settings.out.with_name("pipelines.json")
+    file.write_text(json.dumps({"default": pipeline}))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ASSET_PIPELINE_")}
     given = {"OUT": str(settings.out), "INPUT": json.dumps([str(source)]), "PIPELINES_FILE": str(file)}
     given["TENANT"] = settings.tenant

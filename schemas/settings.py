@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -115,7 +116,7 @@ class Settings(BaseSettings):
         return (3600.0 if served else 0.0) if self.patience_s is None else self.patience_s
 
     def pipelines(self) -> dict[str, Pipeline]:
-        """The pipelines by name: those of the TOML file, and `default` where the file has none of that name.
+        """The pipelines by name: those of the TOML or JSON file, and `default` where the file has none of that name.
 
         Raises ValueError with the file's name and the field that is wrong.
         """
@@ -131,6 +132,6 @@ class Settings(BaseSettings):
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        return dict((json.loads if path.suffix == ".json" else tomllib.loads)(path.read_text()))
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error

@@ -16,6 +16,8 @@ from PIL import Image, ImageFilter
 from operators.media.appeal import Candidate, score
 from operators.media.shots import Shot, choose_stills, find_shots
 from operators.media.video import ChunkResult, render_chunk
+from operators.stages.pictures import moments_of
+from schemas.asset import Output
 from schemas.pipelines import PreviewParams
 
 SIZE, FPS = (320, 180), 24
@@ -139,3 +141,12 @@ def test_candidates_are_the_same_whatever_else_is_made(tmp_path: Path) -> None:
     ]
     together = [c for one in plan.chunks for c in render_chunk(path, tmp_path, plan, *one).kept.candidates]
     assert alone == together and isinstance(alone[0], Candidate)
+
+
+def test_a_still_that_shows_nothing_moves_no_other_one() -> None:
+    """Models leave out black stills: the moments of the others are still their own."""
+    about = {"spans": [[0, 0.0, 1.0], [1500, 1.0, 2.0]], "count": 2}
+    stills = Output(
+        sha256="0" * 64, bytes=1, media_type="application/zip", name="stills", role="stills", properties=about
+    )
+    assert [(moment.start_s, moment.end_s) for moment in moments_of(stills, [1500])] == [(1.0, 2.0)]

@@ -78,8 +78,8 @@ def moments_of(stills: Output, times_ms: Sequence[int]) -> list[Moment]:
     """The stretch of a shot that each still stands for; the whole asset for a picture."""
     if stills.media_type != "application/zip":
         return [Moment()]
-    spans = stills.properties["spans"]
-    return [Moment(start_s=start, end_s=end) for _, (start, end) in zip(times_ms, spans, strict=True)]
+    spans = {ms: (start, end) for ms, start, end in stills.properties["spans"]}
+    return [Moment(start_s=spans[ms][0], end_s=spans[ms][1]) for ms in times_ms]
 
 
 def summed(found: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:

@@ -260,7 +260,7 @@ def pictures_made(found: Pictures, plan: RenderPlan) -> dict[str, Made]:
             [sheet, cues], {"tiles": len(plan.storyboard.times), "every_s": plan.storyboard.every}
         )
     if found.stills:
-        spans = [[still.start, still.end] for still in found.kept]
+        spans = [[still.ms, still.start, still.end] for still in found.kept]
         about = {"spans": spans, "count": len(spans)}
         shots = [[shot.start, shot.end] for shot in found.shots]
         made["stills"] = Made([File("stills", "stills", found.stills, "application/zip", about)], {"shots": shots})
