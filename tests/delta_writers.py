@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +138,9 @@ def write(share: Share) -> None:
     os._exit(0)
 
 
-def started(share: Share) -> ForkServerProcess:
+def started(share: Share) -> SpawnProcess:
     """The share's process, running."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["delta_writers"])
+    context = multiprocessing.get_context("spawn")  # a fork server would be this program's only one
     process = context.Process(target=write, args=(share,), daemon=True)
     process.start()
     return process
