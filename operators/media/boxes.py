@@ -32,6 +32,15 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
         at = end
 
 
+def boxes_of(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(type, offset, end) of each outermost box of a file of ours, or of a box's body; lengths are of 32 bits."""
+    at = 0
+    while at + 8 <= len(data):
+        end = at + max(8, int.from_bytes(data[at : at + 4], "big"))
+        yield data[at + 4 : at + 8], at, end
+        at = end
+
+
 def require_whole(path: Media) -> None:
     """Raises `truncated` for an MP4 or QuickTime file that ends early or never got its index, and for a WAV or AVI
     file that ends early; others pass.

@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 
+from operators.media.boxes import boxes_of
+
 _SYNC, _OTHER = 0x0200_0000, 0x0101_0000
 _TRUN = 0x000F01  # data offset; of each sample duration, size, flags and composition offset
 _BASE_IS_MOOF = 0x02_0000
@@ -93,11 +95,7 @@ def init_segment(template: Any, delay: int = 0) -> bytes:
 
 def _boxes(data: bytes) -> Iterable[tuple[bytes, bytes]]:
     """(type, body) of each box."""
-    at = 0
-    while at < len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        yield data[at + 4 : at + _HEADER], data[at + _HEADER : at + length]
-        at += length
+    return ((kind, data[at + _HEADER : end]) for kind, at, end in boxes_of(data))
 
 
 def _with_edit(trak: bytes, delay: int) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,14 +20,13 @@ from typing import Any
 
 import av
 
+from operators.media.boxes import boxes_of
 from operators.media.source import audio_of, only, opened, video_of
 
 DELAY = 2
 TARGET_S = 6
 _LEAST_S = 4
 _MUXING = "+frag_keyframe+empty_moov+default_base_moof+frag_discont"
-
-_PLAIN_TIMES = {"use_editlist": "0", "avoid_negative_ts": "disabled"}
 
 
 @dataclass(frozen=True)
@@ -51,18 +49,9 @@ class Cut:
 
 def split(data: bytes) -> tuple[bytes, bytes]:
     """Initialization and media of a fragmented file."""
-    found = list(_boxes(data))
-    start = next(at for kind, at in found if kind == b"moof")
-    return data[:start], data[start : next((at for kind, at in found if kind == b"mfra"), len(data))]
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """(type, offset) of each outermost box."""
-    at = 0
-    while at + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        yield kind, at
-        at += max(8, length)
+    found = list(boxes_of(data))
+    start = next(at for kind, at, _ in found if kind == b"moof")
+    return data[:start], data[start : next((at for kind, at, _ in found if kind == b"mfra"), len(data))]
 
 
 def cut(
