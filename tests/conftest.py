@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -16,6 +17,13 @@ from chaos import servers
 
 unanswered = cache(servers.unanswered)
 _missing: dict[str, int] = {}
+
+
+@pytest.fixture(autouse=True)
+def _ordinary_scheduling() -> Iterator[None]:
+    """Sources in AV1 are encoded by FFmpeg in this process, which as root makes it a real-time one."""
+    yield
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 from array import array
 from dataclasses import replace
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 from work_factory import work
 
 from operators.media.chunks import Timeline, plan_chunks, read_timeline
+from operators.media.encoder import Encoder
 from operators.media.join import join
 from operators.media.ladder import borders_of, encodes_of
 from operators.media.plan import RenderPlan, plan_video
@@ -140,6 +142,15 @@ def with_hdr(codec: Any, **fields: Any) -> VideoParams:
     """Parameters for an HDR rendition in a codec."""
     rung = Rung(height=180, crf=26, gop_s=0.8, codec=codec, bit_depth=10, preset=QUICK[codec])
     return LADDER.model_copy(update={"ladder": (), "hdr_encode": rung, **fields})
+
+
+def test_an_av1_encoder_leaves_other_processes_their_time(tmp_path: Path) -> None:
+    """Neither its caller nor its threads are real-time ones, whatever the user may do."""
+    plan = planned(make.write(tmp_path / "c.mp4", make.Clip(pts=range(6))), LADDER)
+    encoder = Encoder(tmp_path / "o.mp4", next(e for e in plan.encodes if e.codec == "av1"), plan)
+    threads = [int(path.name) for path in Path("/proc/self/task").iterdir()]
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}
+    encoder.close()
 
 
 @pytest.mark.tool("ffprobe")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,9 @@ class Encoder:
         if encode.codec in _TAGS:
             context.codec_tag = _TAGS[encode.codec]
         _tag(context, wide.colour if wide else plan.colour)
+        self._container.start_encoding()
+        if encode.codec == "av1":
+            _ordinary()
         self._stream = stream
 
     def write(self, frame: Any, key: bool = False) -> None:
@@ -54,6 +59,14 @@ class Encoder:
         """Ends the file."""
         self.write(None)
         self._container.close()
+
+
+def _ordinary() -> None:
+    """SVT-AV1 makes its caller and its threads real-time ones where the user may do so, and nothing else runs."""
+    for thread in (int(path.name) for path in Path("/proc/self/task").iterdir()):
+        with suppress(ProcessLookupError):
+            if os.sched_getscheduler(thread) != os.SCHED_OTHER:
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 def pixel_format(encode: Encode) -> str:
