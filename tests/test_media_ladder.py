@@ -181,6 +181,22 @@ def test_an_hdr_rendition_keeps_volume_depth_and_mastering(tmp_path: Path, hdr10
     assert (standard["pix_fmt"], standard["color_transfer"]) == ("yuv420p", "bt709")
 
 
+@pytest.mark.tool("ffprobe")
+def test_an_hdr_rendition_of_hlg_is_hlg(tmp_path: Path) -> None:
+    """Its transfer is kept, and since HLG needs no mastering display it tells of none."""
+    path = make.write(tmp_path / "c.mkv", make.Clip(pixel_format="yuv420p10le", tags=(9, 18, 9), pts=range(12)))
+    hdr = joined(path, tmp_path / "out", planned(path, with_hdr("hevc")).only({"hdr"}))["hdr"]
+    found = probed(
+        hdr, "stream=pix_fmt,color_space,color_primaries,color_transfer:frame=side_data_list:frame_side_data"
+    )
+    stream = found["streams"][0]
+    tags = stream["color_space"], stream["color_primaries"], stream["color_transfer"]
+    assert (stream["pix_fmt"], *tags) == ("yuv420p10le", "bt2020nc", "bt2020", "arib-std-b67")
+    kinds = {side["side_data_type"] for side in found["frames"][0].get("side_data_list", [])}
+    assert "Mastering display metadata" not in kinds
+    assert [number for _, number in make.shown(hdr)] == list(range(12))
+
+
 def test_an_hdr_rendition_is_made_of_hdr_alone_and_can_be_left_out(tmp_path: Path, hdr10: Path) -> None:
     """A source of standard range has none, nor does a pipeline that wants none."""
     plain = planned(make.write(tmp_path / "c.mp4", make.Clip(pts=range(6))), with_hdr("hevc"))

@@ -145,11 +145,16 @@ def decoded_sound(path: Path | str, track: int = 0) -> Iterator[Any]:
             raise AssetError("no_media_stream", f"no audio track {track + 1}")
         only(container, stream)
         strict(stream)
-        origin = round(origin_of(container) / stream.time_base)
-        whole = container.format.name in _NO_GAPS
-        for frame in _gapless(_checked(packets_of(container, stream), stream), whole):
+        origin = round(origin_of(container) / stream.time_base) * stream.time_base
+        frames = _checked(packets_of(container, stream), stream)
+        if container.format.name in _NO_GAPS:
+            frames = _gapless(frames)
+        ticks = None
+        for frame in frames:
+            if ticks is None:  # a decoder's frames share a clock
+                ticks = round(origin / frame.time_base)
             if frame.pts is not None:
-                frame.pts -= round(origin * stream.time_base / frame.time_base)
+                frame.pts -= ticks
             yield frame
 
 
@@ -159,11 +164,11 @@ def _checked(packets: Iterator[Any], track: Any) -> Iterator[Any]:
     forgiven = _TRAILING_JUNK.get(track.codec_context.codec.canonical_name, 0)
     try:
         for packet in packets:
-            at = packet.pts * packet.time_base if packet.pts is not None else at
+            at = packet.pts if packet.pts is not None else at
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
-                damage = damage or (corrupt("audio", at, error) if begun else None)
+                damage = damage or (_damaged(track, at, error) if begun else None)
                 failed += damage is not None
                 frames = []
             if damage and (frames or failed > forgiven):
@@ -171,15 +176,19 @@ def _checked(packets: Iterator[Any], track: Any) -> Iterator[Any]:
             begun = begun or bool(frames)
             yield from frames
     except av.FFmpegError as error:
-        raise corrupt("audio", at, error) from error
+        raise _damaged(track, at, error) from error
 
 
-def _gapless(frames: Iterator[Any], whole: bool) -> Iterator[Any]:
-    """The frames; where a format knows no gaps, one tells of damage that its parser skipped."""
+def _damaged(track: Any, at: int | None, error: av.FFmpegError) -> AssetError:
+    return corrupt("audio", None if at is None else at * track.time_base, error)
+
+
+def _gapless(frames: Iterator[Any]) -> Iterator[Any]:
+    """The frames of a format that knows no gaps: one tells of damage that its parser skipped."""
     end = None
     for frame in frames:
         at = None if frame.pts is None else frame.pts * frame.time_base
-        if whole and at is not None:
+        if at is not None:
             if end is not None and at > end + _LARGEST_GAP_S:
                 raise corrupt("audio", end, f"sound is missing until {float(at):.3f} s")
             end = at + Fraction(frame.samples, frame.sample_rate)
