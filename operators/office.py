@@ -22,6 +22,8 @@ _OPTIONS = ("--headless", "--norestore", "--nodefault", "--nolockcheck", "--nolo
 _AS_UTF8 = "--infilter=Text (encoded):UTF8"
 _KEPT = ("LANG", "LC_ALL", "TZ")
 _MOST_LOG = 500
+# EXITHELPER_NORMAL_RESTART: a new profile is set up, and its starter would begin anew
+_AGAIN, _STARTS = 81, 3
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,11 @@ class Office:
     def installed(cls, program: str) -> Office | None:
         """The program of this name or path; None where there is none."""
         found = shutil.which(program)
-        return cls(Path(found)) if found else None
+        if found is None:
+            return None
+        # past its starter, which makes a socket in /tmp
+        itself = Path(found).resolve().with_name("soffice.bin")
+        return cls(itself if itself.is_file() else Path(found))
 
     async def pdf(self, path: Path, scratch: Path, extension: str) -> Path:
         """The PDF of a document (extension without the dot), below `scratch`.
@@ -50,7 +56,10 @@ class Office:
             out.mkdir()
             source = home / f"document.{extension}"
             await asyncio.to_thread(shutil.copyfile, path, source)
-            status = await self._run(home, out, source)
+            status = _AGAIN
+            for _ in range(_STARTS):
+                if status == _AGAIN:
+                    status = await self._run(home, out, source)
             made = out / "document.pdf"
             if status or made.is_symlink() or not made.is_file():
                 raise AssetError("office_failed", f"status {status}: {_end_of(home / 'log')}")
@@ -61,7 +70,7 @@ class Office:
         encoding = [_AS_UTF8] if source.suffix == ".txt" else []
         limits = [str(home), str(out), str(self.limits.cpu_s), str(self.limits.memory_bytes)]
         arguments = [*_OPTIONS, profile, *encoding, "--convert-to", "pdf", "--outdir", str(out), str(source)]
-        with (home / "log").open("wb") as log:
+        with (home / "log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "operators.enclosed", *limits, str(self.program), *arguments,
                 stdin=DEVNULL, stdout=log, stderr=log, start_new_session=True, env=_environment(),
@@ -75,9 +84,10 @@ class Office:
 
 
 def _environment() -> dict[str, str]:
-    """No secrets; where Python finds this package, and no window system."""
+    """No secrets; where Python finds this package, no window system, and sockets in the folder where it works."""
     kept = {name: os.environ[name] for name in (*_KEPT, "PYTHONPATH") if name in os.environ}
-    return {"PATH": "/usr/bin:/bin", "SAL_USE_VCLPLUGIN": "svp", "LANG": "C.UTF-8", **kept}
+    own = {"SAL_USE_VCLPLUGIN": "svp", "OSL_SOCKET_PATH": "."}
+    return {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **own, **kept}
 
 
 async def _end(process: Process) -> None:

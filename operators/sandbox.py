@@ -62,7 +62,10 @@ _SYSTEM = (
     ),
 )
 # where programs of the system lie
-_PROGRAMS = ("/bin", "/usr/bin", "/usr/share", "/etc/libreoffice", "/etc/passwd", "/etc/nsswitch.conf")
+_PROGRAMS = (
+    *("/bin", "/usr/bin", "/usr/share", "/etc/passwd", "/etc/nsswitch.conf"),
+    *("/etc/libreoffice", "/var/lib/libreoffice", "/var/spool/libreoffice", "/var/cache/fontconfig"),
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import ctypes
 import os
 import platform
 import struct
-from errno import ENOSYS, EPERM
+from errno import EACCES, ENOSYS, EPERM
 
 from operators.kernel import checked
 
@@ -66,6 +66,9 @@ _OF_PROGRAMS = frozenset({
     "chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "futimesat", "utimensat",
 })  # fmt: skip
 _AF_UNIX = 1
+# whether a path can be written, and which argument asks that: LibreOffice asks it of /tmp alone, for its socket
+_ASKED_TO_WRITE = (((21, -1), 1), ((269, 48), 2), ((439, 439), 2))
+_W_OK = 2
 PRLIMIT64, CLONE, CLONE3, SECCOMP = (302, 261), (56, 220), (435, 435), (317, 277)
 
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH_*
@@ -88,19 +91,25 @@ def _refuse(number: int, error: int = EPERM) -> bytes:
 
 def _allow_if(number: int, test: int, value: int) -> bytes:
     """Allows the call if its first argument passes the test, and refuses it otherwise."""
+    return _decide(number, 0, test, value, _ALLOW, _ERRNO | EPERM)
+
+
+def _decide(number: int, argument: int, test: int, value: int, passed: int, failed: int) -> bytes:
+    """Ends with one action if the call's argument (from 0) passes the test, and with the other if it does not."""
     return (
         _op(_EQUAL, number, 0, 4)
-        + _op(_LOAD, _FIRST_ARGUMENT)
+        + _op(_LOAD, _FIRST_ARGUMENT + 8 * argument)
         + _op(test, value, 0, 1)
-        + _op(_RETURN, _ALLOW)
-        + _op(_RETURN, _ERRNO | EPERM)
+        + _op(_RETURN, passed)
+        + _op(_RETURN, failed)
     )
 
 
 def program(machine: str, pid: int, programs: bool = False) -> bytes:
     """The BPF program for a machine (`x86_64` or `aarch64`) and the process that it will confine.
 
-    With `programs` it may start others, all as confined, and talk to them; the network stays closed.
+    With `programs` it may start others, all as confined, and talk to them; the network stays closed. Asked whether a
+    path can be written it says no, so that LibreOffice makes its socket where `OSL_SOCKET_PATH` tells, not in /tmp.
     """
     column, arch = _ARCHITECTURES[machine]
     parts = [_op(_LOAD, _ARCH), _op(_EQUAL, arch, 1, 0), _op(_RETURN, _KILL), _op(_LOAD, _NUMBER)]
@@ -111,6 +120,8 @@ def program(machine: str, pid: int, programs: bool = False) -> bytes:
     parts += [_allow_if(PRLIMIT64[column], _EQUAL, 0)]
     if programs:
         parts += [_allow_if(REFUSED["socket"][column], _EQUAL, _AF_UNIX)]
+        asked = [(numbers[column], place) for numbers, place in _ASKED_TO_WRITE if numbers[column] >= 0]
+        parts += [_decide(number, place, _EQUAL, _W_OK, _ERRNO | EACCES, _ALLOW) for number, place in asked]
     else:
         parts += [_allow_if(numbers[column], _EQUAL, pid) for numbers in ONLY_ITSELF.values()]
         parts += [_allow_if(CLONE[column], _ANY_BIT, _CLONE_THREAD)]

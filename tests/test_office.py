@@ -7,9 +7,11 @@ import os
 import socket
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import document_factory as made
+import pypdfium2
 import pytest
 from fake_office import fake_office
 from media_fixtures import tiny_pdf
@@ -105,3 +107,36 @@ def test_environment_is_not_handed_on(tmp_path: Path, monkeypatch: pytest.Monkey
     seen = (pdf.parent / "env").read_text()
     assert "hush" not in seen and f"HOME={tmp_path}/scratch/office\n" in seen
     assert os.environ["ASSET_PIPELINE_S3_SECRET_KEY"] == "hush"
+
+
+@pytest.mark.tool("soffice")
+@pytest.mark.parametrize("kind", ["docx", "pptx", "xlsx", "odt", "txt"])
+def test_libreoffice_itself_draws_each_kind(tmp_path: Path, kind: str) -> None:
+    """Closed in as it is, the program makes a PDF whose text is the document's, and leaves nothing in /tmp."""
+    write, said = {
+        "docx": (made.word, "Menge"),
+        "pptx": (made.slides, "Welcome, everyone"),
+        "xlsx": (made.sheets, "1,234.50"),
+        "odt": (made.odt, "Second page"),
+        "txt": (lambda path: path.write_text("fünf", "utf-8"), "fünf"),
+    }[kind]
+    source = tmp_path / f"original.{kind}"
+    write(source)
+    sockets = set(Path("/tmp").glob("OSL_PIPE_*"))
+    office = Office.installed("soffice")
+    assert office is not None
+    pdf = asyncio.run(office.pdf(source, tmp_path, kind))
+    with closing(pypdfium2.PdfDocument(pdf)) as document:
+        text = "".join(page.get_textpage().get_text_range() for page in document)
+    assert said in text
+    assert set(Path("/tmp").glob("OSL_PIPE_*")) == sockets
+
+
+def test_a_program_that_begins_anew_is_run_again(tmp_path: Path) -> None:
+    """LibreOffice ends with 81 once its profile is new; a program that always does is given up."""
+    then = (
+        '[ -e "$HOME/begun" ] || { touch "$HOME/begun"; exit 81; }; cp "$(dirname "$0")/made.pdf" "$out/document.pdf"'
+    )
+    assert convert(fake_office(tmp_path / "fake", tiny_pdf(1), then), tmp_path / "scratch").read_bytes() == tiny_pdf(1)
+    with pytest.raises(AssetError, match="office_failed"):
+        convert(fake_office(tmp_path / "other", b"", "exit 81"), tmp_path / "again")
