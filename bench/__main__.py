@@ -18,7 +18,7 @@ import pyvips
 from rich.console import Console
 from rich.table import Table
 
-from bench import audio, chunks, first, images, ladder, overhead, sources, video
+from bench import audio, chunks, first, images, ladder, memory, overhead, sources, video
 from bench.measure import Cost, Row, typical
 from bench.x264 import Unfair
 
@@ -49,7 +49,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _measured(console: Console, quick: bool) -> list[Row]:
     tell = _told(console)
-    of_video, runs = video.compared(*((4, 1) if quick else (60, 3)), tell=tell)
+    of_video, runs = video.compared(*((4, 1) if quick else (60, 2)), tell=tell)
     console.print(
         _costs(
             "video, all runs", {"ours": runs.ours, "single command": runs.expert, "two-pass loudnorm": runs.two_pass}
@@ -70,7 +70,7 @@ def _others(console: Console, tell: Tell) -> list[Row]:
     of_ladders, ladders = ladder.compared()
     for name, rungs in ladders.items():
         console.print(f"{name}: {rungs}", highlight=False)
-    of_chunks, _ = chunks.compared(60, 1, tell)
+    of_chunks = chunks.compared(60, tell)
     tell("loudness and waveform")
     of_sound, _ = audio.compared(300, 3)
     tell("first playable")
@@ -81,7 +81,7 @@ def _of_an_hour(console: Console) -> list[Row]:
     tell = _told(console)
     tell("first playable")
     of_first = first.measured([1, 60], rounds=5)
-    of_memory = chunks.of_memory(3600, 60, 6, tell)
+    of_memory = [*memory.of_worker(3600, 60, 6, tell), *memory.of_whole(3600, 60, tell)]
     tell("loudness and waveform of an hour")
     of_sound, _ = audio.compared(3600, 1)
     return [*of_first, *of_memory, *of_sound]

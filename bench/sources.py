@@ -54,6 +54,20 @@ def web_clip(seconds: int) -> Path:
     return path
 
 
+def small_clip(seconds: int) -> Path:
+    """The film's own pictures in 360 lines at 24/s with 5.1 AC-3, their packets repeated."""
+    path = CACHE / f"small-{VERSION}-{seconds}s.mp4"
+    if not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        once, part = path.with_suffix(".once.mp4"), path.with_suffix(".part.mp4")
+        pictures = ("-vf", "scale=-2:360", "-r", FPS, "-c:v", "libx264", "-preset", "veryfast", "-g", 2 * FPS)
+        ffmpeg("-i", FILM, "-t", FILM_S, *pictures, "-c:a", "ac3", "-ac", 6, "-ar", 48000, once)
+        ffmpeg("-stream_loop", -1, "-i", once, "-t", seconds, "-c", "copy", part)
+        once.unlink()
+        part.rename(path)
+    return path
+
+
 def _film(path: Path, seconds: int) -> None:
     pan = f"x='96+96*sin(2*PI*t/{FILM_S})':y='54+54*cos(2*PI*t/{FILM_S})'"
     picture = f"scale=2112:1188:flags=bicubic,crop=1920:1080:{pan},noise=c0s=3:c0f=t:all_seed=7,setsar=1,format=yuv420p"
