@@ -95,9 +95,10 @@ def laddered(
     params: VideoParams = PARAMS,
     segment_s: float = SEGMENT_S,
     sounds: int = 1,
+    names: Sequence[str] = ("mezzanine", "preview"),
 ) -> Ladder:
-    """The package of a source; with `copied` its own pictures are the largest rendition."""
-    plan = planned(source, params).only(["preview"] if copied else ["mezzanine", "preview"])
+    """The package of a source's renditions; with `copied` its own pictures are the largest."""
+    plan = planned(source, params).only(["preview"] if copied else names)
     parts = chunks_of(source, folder / "parts", plan)
     rungs = [Rung(name, tuple(files), plan.origin) for name, files in parts.items()]
     if copied:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import node
 import pytest
 from browser import chromium
-from hls_ladder import RATE, Ladder, flashes, flashing, laddered
+from hls_ladder import PARAMS, RATE, Ladder, flashes, flashing, laddered
 from playwright.sync_api import Browser, Page
 from ranges import served
 
 from operators.media.hls import Text
 from operators.media.hls_playlists import Label
+from schemas.pipelines import Rung
 
 pytestmark = pytest.mark.tool("chromium")
 __all__ = ["chromium"]
@@ -71,6 +73,13 @@ def ladder(tmp_path_factory: pytest.TempPathFactory) -> Ladder:
 
 @pytest.fixture
 def page(ladder: Ladder, chromium: Browser, tmp_path: Path) -> Iterator[Page]:
+    """The player of the ladder."""
+    with played(ladder, chromium, tmp_path) as opened:
+        yield opened
+
+
+@contextmanager
+def played(ladder: Ladder, chromium: Browser, tmp_path: Path) -> Iterator[Page]:
     """The player, all of whose media is buffered; a test fails on any error of the player or the page."""
     with ThreadPoolExecutor(1) as pool:
         script = pool.submit(node.installed, node.WEB).result() / "hls.js" / "dist" / "hls.min.js"
@@ -84,6 +93,18 @@ def page(ladder: Ladder, chromium: Browser, tmp_path: Path) -> Iterator[Page]:
         wrong += opened.evaluate("said.errors")
         opened.close()
     assert wrong == []
+
+
+def test_av1_plays_and_shows_the_picture_of_each_time(chromium: Browser, tmp_path: Path) -> None:
+    """A rendition by SVT-AV1 is one stretch without a gap, and at its seams shows the source's pictures."""
+    rung = Rung(height=120, crf=30, gop_s=2.0, codec="av1", preset="10")
+    params = PARAMS.model_copy(update={"ladder": (rung,)})
+    ladder = laddered(flashing(tmp_path / "clip.mkv", SECONDS), tmp_path / "ladder", params=params, names=["av1120"])
+    with played(ladder, chromium, tmp_path) as page:
+        assert one_range(page) == pytest.approx((0, SECONDS), abs=0.02)
+        for number in (SECONDS * RATE - 1, 50, 49, 187, 0):
+            found = page.evaluate("at", (number + 0.5) / RATE)
+            assert (found["number"], round(found["time"] * RATE, 2)) == (number, number)
 
 
 def one_range(page: Page) -> tuple[float, float]:
