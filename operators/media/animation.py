@@ -12,6 +12,7 @@ import av
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from PIL import Image, ImageFile, ImageStat
 
+from operators.media import h273
 from operators.media.colour import eight_bit, to_srgb
 from operators.media.image import MOST_FRAMES, limit_pixels, opened
 from operators.media.webp import MadeFile, made_file, save_jpeg
@@ -23,7 +24,6 @@ _SHORTEST_MS, _USUAL_MS = 11, 100
 _TICKS = Fraction(1, 1000)
 _KEY_EVERY = 250
 _FLAT = 8.0
-_BT709, _LIMITED = 1, 1  # ITU-T H.273
 _POSTER_QUALITY = 85
 Size = tuple[int, int]
 
@@ -76,11 +76,6 @@ def _even(size: Size, height: int) -> Size:
     return max(2, round(size[0] * factor / 2) * 2), max(2, round(size[1] * factor / 2) * 2)
 
 
-def _tag(context: Any) -> None:
-    context.color_primaries = context.color_trc = context.colorspace = _BT709
-    context.color_range = _LIMITED
-
-
 class _Encoder:
     """An MP4 with variable frame rate in ticks of a millisecond, its index at the front."""
 
@@ -93,7 +88,7 @@ class _Encoder:
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.gop_size, stream.thread_count = _KEY_EVERY, 1
         stream.codec_context.time_base = _TICKS
-        _tag(stream.codec_context)
+        h273.tag(stream.codec_context)
         self._stream, self._size, self._scaler = stream, size, VideoReformatter()
         self._pts = self.frames = 0
         self._durations: dict[int, int] = {}

@@ -11,6 +11,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.media import h273
 from operators.media.webp import MadeFile
 
 Pixels = NDArray[np.uint8]
@@ -27,8 +28,8 @@ def write_clip(frames: Iterable[Pixels], size: tuple[int, int], rate: Fraction, 
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         stream: Any = container.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        stream.codec_context.color_range, stream.codec_context.colorspace = 1, 1
-        stream.codec_context.color_primaries, stream.codec_context.color_trc = 1, 1
+        stream.thread_count = 1
+        h273.tag(stream.codec_context)
         stream.options = {"crf": str(crf), "preset": "veryfast"}
         for pixels in frames:
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")

@@ -43,7 +43,7 @@ class Encoder:
         context.time_base, context.sample_aspect_ratio = plan.time_base, Fraction(1, 1)
         if encode.codec in _TAGS:
             context.codec_tag = _TAGS[encode.codec]
-        _tag(context, wide.colour if wide else plan.colour)
+        h273.tag(context, wide.colour if wide else plan.colour)
         self._container.start_encoding()
         if encode.codec == "av1":
             _ordinary()
@@ -116,8 +116,3 @@ def _display(mastering: Mastering, chromaticity: int, light: int, number: str) -
     told = {name: ",".join(number.format(value * chromaticity) for value in pair) for name, pair in pairs}
     limits = ",".join(number.format(value * light) for value in (most, least))
     return "".join(f"{name}({told[name]})" for name in ("G", "B", "R", "WP")) + f"L({limits})"
-
-
-def _tag(target: Any, colour: h273.Colour) -> None:
-    target.color_primaries, target.color_trc = colour.primaries, colour.transfer
-    target.colorspace, target.color_range = colour.matrix, h273.LIMITED

@@ -13,7 +13,9 @@ from av.container import InputContainer
 from av.video.frame import PictureType
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from operators.media import h273
 from operators.media.chunks import FIRST_WINDOW_S, Timeline, timeline_of
+from operators.media.encoder import settings
 from operators.media.frames import Upright
 from operators.media.plan import RenderPlan, plan_of
 from operators.media.probe import web_friendly
@@ -166,14 +168,12 @@ def _encoded(
 
 def _video_encoder(container: Any, plan: RenderPlan) -> Any:
     encode = plan.encodes[0]
-    settings = {"preset": encode.preset, "crf": str(encode.crf), "profile": "high"}
-    stream = container.add_stream("libx264", rate=plan.rate, options=settings)
+    stream = container.add_stream("libx264", rate=plan.rate, options=settings(encode))
     stream.width, stream.height, stream.pix_fmt = encode.width, encode.height, "yuv420p"
     stream.gop_size, stream.thread_count, stream.thread_type = 10_000, _THREADS, "FRAME"
     context = stream.codec_context
     context.time_base, context.sample_aspect_ratio = plan.time_base, Fraction(1, 1)
-    context.color_primaries, context.color_trc = plan.colour.primaries, plan.colour.transfer
-    context.colorspace, context.color_range = plan.colour.matrix, 1
+    h273.tag(context, plan.colour)
     return stream
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from av.video.reformatter import Colorspace
 
@@ -58,6 +58,15 @@ def is_plain(primaries: str, transfer: str, matrix: str) -> bool:
     return not is_wide(primaries, transfer, matrix) and (matrix in _SCALER or matrix == "unspecified")
 
 
+BT709 = Colour(_BT709, _BT709, _BT709)
+
+
+def tag(context: Any, colour: Colour = BT709) -> None:
+    """Writes the colour, of limited range, into an encoder's context."""
+    context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+    context.colorspace, context.color_range = colour.matrix, LIMITED
+
+
 def delivered(primaries: str, transfer: str, matrix: str, height: int) -> Colour:
     """The colour of renditions: the source's own where it is plain, else BT.709.
 
@@ -65,7 +74,7 @@ def delivered(primaries: str, transfer: str, matrix: str, height: int) -> Colour
     a small rendition of it would otherwise be shown in another colour than the large one.
     """
     if not is_plain(primaries, transfer, matrix):
-        return Colour(_BT709, _BT709, _BT709)
+        return BT709
     known = _code(MATRIX, matrix, _BT709 if height >= 720 else _BT601)
     return Colour(_code(PRIMARIES, primaries, known), _code(TRANSFER, transfer, known), known)
 
