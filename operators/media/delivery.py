@@ -16,7 +16,8 @@ from schemas.pipelines import AudioParams
 
 # Lossy coding raises peaks, by how much is known only afterwards: a first margin saves most second tries.
 _MARGIN_DB = 1.0
-_STEP_DB = 0.2
+# What coding adds comes and goes with the sound that goes in, so that small steps change nothing.
+_STEP_DB, _GAIN_STEP_DB = 1.3, 0.2
 _TRIES, _TRIES_FOR_PEAK = 4, 8
 _GUESSES = 4
 _SOFT_DB = 2.0
@@ -79,14 +80,15 @@ class Delivery:
         return self._settled(Level(gain, ceiling)) if over > _SOFT_DB else Level(gain, ceiling)
 
     def _next_level(self, level: Level, after: list[Loudness], passes: int) -> Level:
-        """Lowers the ceiling by what passed it and seeks the gain anew; at last lowers both."""
+        """Lowers the ceiling if something passed it and seeks the gain anew; at last lowers both."""
         over = max(one.true_peak for one in after) - self._target.peak_dbtp
         missing = self._target.target_lufs - after[0].integrated
         ceiling = level.ceiling
         if over > 0:
-            ceiling = (self._target.peak_dbtp if ceiling is None else ceiling) - over - _STEP_DB * passes
+            step = _STEP_DB if passes == 1 else _STEP_DB / 2
+            ceiling = (self._target.peak_dbtp if ceiling is None else ceiling) - step
         if passes >= _TRIES:
-            return Level(level.gain - over - _STEP_DB * passes, ceiling)
+            return Level(level.gain - over - _GAIN_STEP_DB * passes, ceiling)
         if ceiling is None:
             return Level(level.gain + missing)
         if abs(missing) > self._target.tolerance_lu:
