@@ -17,7 +17,7 @@ import numpy as np
 from operators.media.hls_codecs import codec_string, video_range
 from operators.media.hls_fragments import Samples, closed_keys, init_segment, spans_of, write_fragment
 from operators.media.hls_playlists import Label, Media, Picture, Piece, Sound
-from operators.media.source import audio_of, corrupt, only, opened, video_of
+from operators.media.source import UNDECODED, audio_of, corrupt, only, opened, video_of
 from schemas.errors import AssetError
 
 PREFIX = "hls"
@@ -75,8 +75,9 @@ class VideoTrack:
 
     def _packets(self) -> Iterator[Any]:
         wanted = self._stream.codec_context.extradata
+        own: dict[str, str] = {} if self.rung.may_go else UNDECODED
         for chunk in self.rung.chunks:
-            with opened(chunk) as container:
+            with opened(chunk, **own) as container:
                 video = video_of(container)
                 if video is None or video.codec_context.extradata != wanted:
                     raise AssetError("corrupt_media", "chunks were encoded with different settings")

@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from operators.media.source import audio_of, corrupt, only, opened, origin_of, video_of
+from operators.media.source import UNDECODED, audio_of, corrupt, only, opened, origin_of, video_of
 from schemas.errors import AssetError
 
 _Times = tuple[np.ndarray, int]
@@ -118,7 +118,7 @@ def _shifted(packets: Iterator[Any], ticks: int) -> Iterator[Any]:
 
 def _packets(chunks: Sequence[Path | str], check: Callable[[Any], None]) -> Iterator[Any]:
     for chunk in chunks:
-        with opened(chunk) as container:
+        with opened(chunk, **UNDECODED) as container:
             video = video_of(container)
             check(video)
             yield from (packet for packet in container.demux(video) if packet.size)

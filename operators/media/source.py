@@ -29,6 +29,8 @@ UNCUT = {"avi", "mpeg"}
 _FRONT = "Cover (front)"
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 
+# An option for files of our own whose packets are copied: else a picture is decoded to learn what they are.
+UNDECODED = {"codec_whitelist": "none"}
 
 # what is read of a file without a path at once, in bytes
 _READ_AT_ONCE = 2**17
