@@ -51,7 +51,7 @@ def compared(seconds: int, tell: Tell) -> list[Row]:
 
 
 def _halves(plan: RenderPlan) -> list[Range]:
-    middle = plan.chunks[len(plan.chunks) // 2][0]
+    middle = min(plan.borders, key=lambda pts: abs(plan.seconds(pts) - plan.duration / 2))
     return [(None, middle), (middle, None)]
 
 
