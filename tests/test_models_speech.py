@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import wave
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from operators.models import registry
 from operators.models.captions import webvtt
 from operators.models.results import Segment, Speech, Transcript, Word
 from operators.models.whisper import Sound, clips
+from operators.stages.model_tasks import on_sound
+from operators.stages.sounds import joined, pieces
 from schemas.routing import Task
 
 ASR = pytest.mark.skipif(not registry.available(route(Task.TRANSCRIPT)), reason="needs the asr extra")
@@ -53,6 +57,28 @@ def test_the_same_sound_has_the_same_speech_again() -> None:
     first = ask(Task.VOICE_ACTIVITY, speech()[: 3 * RATE])
     ask(Task.VOICE_ACTIVITY, speech()[8 * RATE :])
     assert ask(Task.VOICE_ACTIVITY, speech()[: 3 * RATE]) == first
+
+
+def test_pieces_of_a_long_sound_have_the_speech_of_the_whole(tmp_path: Path) -> None:
+    """Heard in pieces of 5 s, some of which begin in a word, speech is where the whole has it but near borders."""
+    samples = np.rint(np.concatenate([speech(), speech()]) * 32767).astype(np.int16)
+    with wave.open(str(tmp_path / "speech.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(samples.tobytes())
+    heard: list[Speech] = []
+    for start, piece in pieces(tmp_path / "speech.wav", seconds=5):
+        found = on_sound(route(Task.VOICE_ACTIVITY), piece)
+        heard = joined(heard, [Speech(start + one.start_s, start + one.end_s) for one in found])
+    whole = on_sound(route(Task.VOICE_ACTIVITY), samples)
+    assert all(before.end_s < after.start_s for before, after in pairwise(heard))
+    at = np.arange(0, len(samples) / RATE, 0.01)
+    spoken, expected = (np.any([(at >= a) & (at < b) for a, b in one], axis=0) for one in (heard, whole))
+    assert (spoken == expected).mean() > 0.95
+    assert joined([], [Speech(1, 2)]) == joined([Speech(1, 2)], []) == [Speech(1, 2)]
+    assert joined([Speech(0, 2)], [Speech(2.1, 3), Speech(4, 5)]) == [Speech(0, 3), Speech(4, 5)]
+    assert joined([Speech(0, 2)], [Speech(2.5, 3)]) == [Speech(0, 2), Speech(2.5, 3)]
 
 
 @ASR

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from operators.models import registry
-from operators.models.results import Speech
+from operators.models.results import Speech, Transcript
 from operators.models.whisper import Sound
 from schemas.routing import Route, Task
 
@@ -53,18 +53,23 @@ def on_pages(route: Route, pages: Sequence[bytes]) -> list[Any]:
     return answers
 
 
-def samples_of(data: bytes) -> np.ndarray:
-    """A 16-bit mono WAV's samples as float32, -1..1."""
+def on_sound(route: Route, samples: np.ndarray) -> list[Speech]:
+    """The stretches of speech in 16-bit mono samples."""
+    found: list[Speech] = registry.run(Task.VOICE_ACTIVITY, route, _floats(samples))
+    return found
+
+
+def on_speech(route: Route, data: bytes, speech: Sequence[tuple[float, float]]) -> Transcript:
+    """What is said in the stretches of speech in a 16-bit mono WAV."""
     with wave.open(io.BytesIO(data)) as sound:
-        return np.frombuffer(sound.readframes(sound.getnframes()), np.int16).astype(np.float32) / 32768
+        samples = _floats(np.frombuffer(sound.readframes(sound.getnframes()), np.int16))
+    said: Transcript = registry.run(Task.TRANSCRIPT, route, Sound(samples, tuple(Speech(*s) for s in speech)))
+    return said
 
 
-def on_speech(route: Route, data: bytes, speech: Sequence[tuple[float, float]] = ()) -> Any:
-    """The stretches of speech in a WAV, or for a transcript's route what is said in them."""
-    samples = samples_of(data)
-    if route.task == Task.VOICE_ACTIVITY:
-        return registry.run(Task.VOICE_ACTIVITY, route, samples)
-    return registry.run(Task.TRANSCRIPT, route, Sound(samples, tuple(Speech(*s) for s in speech)))
+def _floats(samples: np.ndarray) -> np.ndarray:
+    """float32, -1..1, of 16-bit samples."""
+    return samples.astype(np.float32) / 32768
 
 
 def on_text(task: Task, route: Route, payload: Any) -> Any:
