@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 
 import psutil
 
 from bench import sources
-from bench.chunks import planned
+from bench.chunks import encoded, planned
 from bench.measure import Row
-from operators.media.plan import RenderPlan
-from operators.stages.video_tasks import render
 
 Tell = Callable[[str], object]
 _SAMPLED_S = 0.25
@@ -38,21 +35,40 @@ def of_worker(long_s: int, short_s: int, chunks: int, tell: Tell) -> list[Row]:
 
 
 def peak_mb(clip: Path, chunks: int) -> float:
-    """Of a fresh process that renders all outputs of some of the clip's chunks, the first and the last among them."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_rendering, (clip, planned(clip), chunks))
-
-
-def _rendering(clip: Path, plan: RenderPlan, count: int) -> float:
+    """The largest of the workers that render all outputs of some of the clip's chunks, first and last among them."""
+    plan = planned(clip)
     last = len(plan.chunks) - 1
-    places = sorted({round(n * last / max(1, count - 1)) for n in range(count)})
-    for place in places:
-        start, stop = plan.chunks[place]
-        with tempfile.TemporaryDirectory(dir=sources.CACHE) as folder:
-            render(clip, Path(folder), replace(plan, chunks=()), start, stop)
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (high,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
-    return int(high) / 1024
+    places = sorted({round(n * last / max(1, chunks - 1)) for n in range(chunks)})
+    with tempfile.TemporaryDirectory(dir=sources.CACHE) as folder, _peaks() as peaks:
+        encoded(clip, Path(folder), plan, [plan.chunks[place] for place in places], 1)
+    return max(peaks.values()) / 1024
+
+
+@contextmanager
+def _peaks() -> Iterator[dict[int, int]]:
+    """The peaks of resident memory (kB) by descendant of this process, as the kernel keeps them, while others run."""
+    peaks, over, me = dict[int, int](), Event(), psutil.Process()
+
+    def watch() -> None:
+        while not over.wait(_SAMPLED_S / 5):
+            for process in me.children(recursive=True):
+                peaks[process.pid] = max(peaks.get(process.pid, 0), _high(process.pid))
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _high(pid: int) -> int:
+    """VmHWM in kB, 0 where the process has ended."""
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+    return 0
 
 
 def of_whole(long_s: int, short_s: int, tell: Tell) -> list[Row]:
