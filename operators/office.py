@@ -56,10 +56,9 @@ class Office:
             out.mkdir()
             source = home / f"document.{extension}"
             await asyncio.to_thread(shutil.copyfile, path, source)
-            status = _AGAIN
             for _ in range(_STARTS):
-                if status == _AGAIN:
-                    status = await self._run(home, out, source)
+                if (status := await self._run(home, out, source)) != _AGAIN:
+                    break
             made = out / "document.pdf"
             if status or made.is_symlink() or not made.is_file():
                 raise AssetError("office_failed", f"status {status}: {_end_of(home / 'log')}")

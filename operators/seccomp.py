@@ -66,8 +66,8 @@ _OF_PROGRAMS = frozenset({
     "chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "futimesat", "utimensat",
 })  # fmt: skip
 _AF_UNIX = 1
-# whether a path can be written, and which argument asks that: LibreOffice asks it of /tmp alone, for its socket
-_ASKED_TO_WRITE = (((21, -1), 1), ((269, 48), 2), ((439, 439), 2))
+# name: (numbers, place of the mode among its arguments); LibreOffice asks it with W_OK of /tmp alone, for its socket
+_ACCESS = {"access": ((21, -1), 1), "faccessat": ((269, 48), 2), "faccessat2": ((439, 439), 2)}
 _W_OK = 2
 PRLIMIT64, CLONE, CLONE3, SECCOMP = (302, 261), (56, 220), (435, 435), (317, 277)
 
@@ -120,7 +120,7 @@ def program(machine: str, pid: int, programs: bool = False) -> bytes:
     parts += [_allow_if(PRLIMIT64[column], _EQUAL, 0)]
     if programs:
         parts += [_allow_if(REFUSED["socket"][column], _EQUAL, _AF_UNIX)]
-        asked = [(numbers[column], place) for numbers, place in _ASKED_TO_WRITE if numbers[column] >= 0]
+        asked = [(numbers[column], place) for numbers, place in _ACCESS.values() if numbers[column] >= 0]
         parts += [_decide(number, place, _EQUAL, _W_OK, _ERRNO | EACCES, _ALLOW) for number, place in asked]
     else:
         parts += [_allow_if(numbers[column], _EQUAL, pid) for numbers in ONLY_ITSELF.values()]
