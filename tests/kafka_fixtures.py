@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from chaos.brokers import Broker, brokers
 from chaos.servers import KAFKA
+from chaos.waiting import eventually
 from dataflows import topics
 from schemas.messages import Record
 from schemas.settings import Settings
@@ -34,9 +36,19 @@ def topics_on(address: str, **given: Any) -> Iterator[Settings]:
     )
     names = [row["topic"] for row in topics.apply(settings)]
     yield settings
+    assert eventually(lambda: removed(settings, names), 60)
+
+
+def removed(settings: Settings, names: list[str]) -> bool:
+    """Whether these topics are gone; what is left is told to go.
+
+    A broker that stood still is no controller for a moment, and a client that hears so never asks again by itself.
+    """
     admin = AdminClient(dict(client_options(settings)))
-    for future in admin.delete_topics(names).values():
-        future.result()
+    left = [name for name in names if name in admin.list_topics(timeout=30).topics]
+    if left:
+        wait(admin.delete_topics(left, request_timeout=5).values())
+    return not left
 
 
 @pytest.fixture
