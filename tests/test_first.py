@@ -14,7 +14,7 @@ from media_rendering import FAST, UNEVEN, planned, rendered
 
 from operators.media.audio import render_audio
 from operators.media.chunks import read_timeline
-from operators.media.first import FirstSegment, first_segment
+from operators.media.first import FirstSegment, first_segment, head_of, probe_of
 from operators.media.probe import quick_probe
 from operators.media.segments import Entry, cut, event_playlist
 from operators.media.source import Media
@@ -27,8 +27,12 @@ SMALL = VideoParams(
 
 
 def first_of(media: Media, video: VideoParams = SMALL) -> FirstSegment:
-    """The first segment of a file."""
-    return first_segment(media, quick_probe(media, "video", Limits()), video, AudioParams(), PreviewParams())
+    """The first segment of a file, whose probe of the packets that it is made of says what the file's own says."""
+    with head_of(media) as head:
+        assert head is not None
+        technical = probe_of(head, media, Limits())
+        assert technical == quick_probe(media, "video", Limits())
+        return first_segment(head, technical, video, AudioParams(), PreviewParams())
 
 
 def written(folder: Path, found: FirstSegment, name: str = "first.mp4") -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,16 +15,17 @@ from av.video.frame import PictureType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from operators.media import h273
+from operators.media.boxes import require_whole
 from operators.media.chunks import FIRST_WINDOW_S, Timeline, timeline_of
 from operators.media.encoder import settings
 from operators.media.frames import Upright
 from operators.media.plan import RenderPlan, plan_of
-from operators.media.probe import web_friendly
+from operators.media.probe import probed, web_friendly
 from operators.media.segments import split
 from operators.media.sound import downmix, through
 from operators.media.source import Media, audio_of, corrupt, only, opened, strict, video_of
 from schemas.errors import AssetError
-from schemas.pipelines import AudioParams, PreviewParams, VideoParams
+from schemas.pipelines import AudioParams, Limits, PreviewParams, VideoParams
 from schemas.technical import Technical
 
 # Reading ends here even where a track has no packets in the first seconds.
@@ -50,16 +52,36 @@ class FirstSegment:
 
 
 @dataclass(frozen=True)
-class _Head:
-    """The first packets of both tracks, and whether there are no others."""
+class Head:
+    """An open container, its first tracks, their first packets, and whether there are no others."""
 
+    container: InputContainer
+    video: Any
+    audio: Any
     pictures: list[Any]
     sounds: list[Any]
     all: bool
 
 
+@contextmanager
+def head_of(path: Media) -> Iterator[Head | None]:
+    """Opens a file once for its probe and its first segment: an index of an hour takes long to read.
+
+    None where it has no pictures. Errors: empty_file, unreadable_header, truncated, corrupt_media.
+    """
+    require_whole(path)
+    with opened(path) as container:
+        video, audio = video_of(container), audio_of(container)
+        yield None if video is None else _head(container, video, audio)
+
+
+def probe_of(head: Head, path: Media, limits: Limits) -> Technical:
+    """`quick_probe` of the open file at `path`; errors are its own."""
+    return probed(path, head.container, "video", limits, head.pictures, _THREADS)
+
+
 def first_segment(
-    path: Media, technical: Technical, video: VideoParams, audio: AudioParams, preview: PreviewParams
+    head: Head, technical: Technical, video: VideoParams, audio: AudioParams, preview: PreviewParams
 ) -> FirstSegment:
     """The first seconds of a probed video, pictures and sound from the asset's zero on.
 
@@ -67,28 +89,25 @@ def first_segment(
     """
     if technical.video is None:
         raise AssetError("no_media_stream", "no video track")
-    with opened(path) as container:
-        pictures, sound = video_of(container), audio_of(container)
-        head = _head(container, pictures, sound)
-        timeline = timeline_of(container, pictures, head.pictures)
-        cut = timeline.first_cut
-        if cut is None and not head.all:
-            raise AssetError("no_key_frame", "the first pictures cannot be told from the others")
-        if web_friendly(technical, video) and _is_closed(head.pictures, cut):
-            copied = _copied(pictures, sound, head, timeline, cut)
-            if copied is not None:
-                return copied
-        small = video.model_copy(update={"mezzanine": video.preview, "ladder": (), "by_content": None, "hdr": False})
-        plan = plan_of(timeline, technical.video, small, preview).only({"preview"})
-        return _encoded(pictures, sound, head, timeline, plan, audio)
+    timeline = timeline_of(head.container, head.video, head.pictures)
+    cut = timeline.first_cut
+    if cut is None and not head.all:
+        raise AssetError("no_key_frame", "the first pictures cannot be told from the others")
+    if web_friendly(technical, video) and _is_closed(head.pictures, cut):
+        copied = _copied(head, timeline, cut)
+        if copied is not None:
+            return copied
+    small = video.model_copy(update={"mezzanine": video.preview, "ladder": (), "by_content": None, "hdr": False})
+    plan = plan_of(timeline, technical.video, small, preview).only({"preview"})
+    return _encoded(head, timeline, plan, audio)
 
 
-def _head(container: InputContainer, video: Any, audio: Any) -> _Head:
+def _head(container: InputContainer, video: Any, audio: Any) -> Head:
     tracks = [track for track in (video, audio) if track is not None]
     only(container, *tracks)
     end = (video.start_time or 0) * video.time_base + FIRST_WINDOW_S
     kept: dict[int, list[Any]] = {track.index: [] for track in tracks}
-    behind, size = set(kept), 0
+    behind, size, whole = set(kept), 0, True
     try:
         for packet in container.demux(*tracks):
             if not packet.size:
@@ -101,10 +120,11 @@ def _head(container: InputContainer, video: Any, audio: Any) -> _Head:
                 behind.discard(packet.stream.index)
             far = late is not None and packet.stream is video and late > _LATE_S
             if not behind or far or size > _MOST_BYTES:
-                return _Head(kept[video.index], kept[audio.index] if audio is not None else [], all=False)
+                whole = False
+                break
     except av.FFmpegError as error:
         raise corrupt("media", None, error) from error
-    return _Head(kept[video.index], kept[audio.index] if audio is not None else [], all=True)
+    return Head(container, video, audio, kept[video.index], [] if audio is None else kept[audio.index], whole)
 
 
 def _is_closed(packets: Sequence[Any], cut: int | None) -> bool:
@@ -119,8 +139,9 @@ def _is_closed(packets: Sequence[Any], cut: int | None) -> bool:
     return all(p.pts < cut for p in packets[:place]) and all(p.pts >= cut for p in packets[place:])
 
 
-def _copied(video: Any, audio: Any, head: _Head, timeline: Timeline, cut: int | None) -> FirstSegment | None:
+def _copied(head: Head, timeline: Timeline, cut: int | None) -> FirstSegment | None:
     """The source's packets; None where there are too many bytes to fetch."""
+    video, audio = head.video, head.audio
     end = timeline.end if cut is None else cut
     until = end * video.time_base - timeline.origin
     pictures = [packet for packet in head.pictures if packet.pts < end]
@@ -141,9 +162,7 @@ def _copied(video: Any, audio: Any, head: _Head, timeline: Timeline, cut: int | 
     return FirstSegment(*split(out.getvalue()), until, len(pictures), cut is None, copied=True)
 
 
-def _encoded(
-    video: Any, audio: Any, head: _Head, timeline: Timeline, plan: RenderPlan, params: AudioParams
-) -> FirstSegment:
+def _encoded(head: Head, timeline: Timeline, plan: RenderPlan, params: AudioParams) -> FirstSegment:
     """An encode of its own, flushed at its end: a look ahead costs no waiting."""
     out, cut = io.BytesIO(), timeline.first_cut
     end = (timeline.end if cut is None else cut) * plan.time_base - plan.origin
@@ -152,13 +171,13 @@ def _encoded(
         encoder = _video_encoder(container, plan)
         sounds = _sound_encoder(container, params) if head.sounds else None
         packets, count = list[Any](), 0
-        for picture in _small(_decoded(video, head.pictures), plan, cut):
+        for picture in _small(_decoded(head.video, head.pictures), plan, cut):
             picture.pts -= round(plan.origin / plan.time_base)
             packets += encoder.encode(picture)
             count += 1
         packets += encoder.encode(None)
         if sounds is not None:
-            for frame in _heard(audio, head.sounds, plan.origin, params.sample_rate, end):
+            for frame in _heard(head.audio, head.sounds, plan.origin, params.sample_rate, end):
                 packets += sounds.encode(frame)
             packets += sounds.encode(None)
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
@@ -185,9 +204,7 @@ def _sound_encoder(container: Any, params: AudioParams) -> Any:
 
 def _decoded(track: Any, packets: Iterable[Any]) -> Iterator[Any]:
     """Damage is an error; pictures are decoded by several threads, since nothing else waits for them."""
-    decoder = strict(track)
-    if track.type == "video":
-        decoder.thread_count = _THREADS
+    decoder = strict(track, _THREADS if track.type == "video" else 1)
     at = None
     try:
         for packet in packets:

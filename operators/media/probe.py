@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -35,25 +36,37 @@ def quick_probe(path: Media, kind: Literal["video", "audio"], limits: Limits) ->
     """
     require_whole(path)
     with opened(path) as container:
-        video, sounds = video_of(container), sounds_of(container)
-        if not sounds and (video is None or kind == "audio"):
-            raise AssetError("no_media_stream", f"{len(container.streams)} streams, none of them {kind}")
-        _check_length(container, limits)
-        _check_end(path, container)
-        return Technical(
-            kind="audio" if video is None else "video",
-            container=container.format.name,
-            size=size_of(path),
-            duration=_seconds(container),
-            bit_rate=container.bit_rate or None,
-            audio=tuple(_audio_track(s) for s in sounds),
-            subtitles=tuple(_subtitle_track(s) for s in container.streams.subtitles),
-            timecode=_timecode(container),
-            chapters=chapters_of(container),
-            cover=cover_of(container) is not None,
-            tags=_tags(container),
-            video=None if video is None else _video_track(path, container, video, limits),
-        )
+        return probed(path, container, kind, limits)
+
+
+def probed(
+    path: Media,
+    container: InputContainer,
+    kind: Literal["video", "audio"],
+    limits: Limits,
+    pictures: Sequence[Any] | None = None,
+    threads: int = 1,
+) -> Technical:
+    """`quick_probe` of a container that is open; `pictures` are its video's first packets if they were read already."""
+    video, sounds = video_of(container), sounds_of(container)
+    if not sounds and (video is None or kind == "audio"):
+        raise AssetError("no_media_stream", f"{len(container.streams)} streams, none of them {kind}")
+    _check_length(container, limits)
+    _check_end(path, container)
+    return Technical(
+        kind="audio" if video is None else "video",
+        container=container.format.name,
+        size=size_of(path),
+        duration=_seconds(container),
+        bit_rate=container.bit_rate or None,
+        audio=tuple(_audio_track(s) for s in sounds),
+        subtitles=tuple(_subtitle_track(s) for s in container.streams.subtitles),
+        timecode=_timecode(container),
+        chapters=chapters_of(container),
+        cover=cover_of(container) is not None,
+        tags=_tags(container),
+        video=None if video is None else _video_track(path, container, video, limits, pictures, threads),
+    )
 
 
 def web_friendly(technical: Technical, params: VideoParams) -> bool:
@@ -96,22 +109,29 @@ def _check_end(path: Media, container: InputContainer) -> None:
             raise AssetError("truncated", f"a sample ends at byte {last.pos + last.size}, the file has {size}")
 
 
-def _first_picture(path: Media, container: InputContainer, video: Any) -> Any:
+def _first_picture(
+    path: Media, container: InputContainer, video: Any, pictures: Iterable[Any] | None, threads: int
+) -> Any:
     """The first picture, decoded. An edit list may hide many before it: then it is read without the list."""
-    frame = _decode_first(container, video)
+    frame = _decode_first(_packets(container, video) if pictures is None else pictures, strict(video, threads))
     if frame is None:
         with opened(path, ignore_editlist="1") as whole:
-            frame = _decode_first(whole, video_of(whole))
+            track = video_of(whole)
+            frame = _decode_first(_packets(whole, track), strict(track))
     if frame is None:
         raise AssetError("no_key_frame", "the first picture cannot be decoded")
     return frame
 
 
-def _decode_first(container: InputContainer, video: Any) -> Any | None:
+def _packets(container: InputContainer, video: Any) -> Iterator[Any]:
     only(container, video)
-    decoder, key = strict(video), None
+    return packets_of(container, video)
+
+
+def _decode_first(packets: Iterable[Any], decoder: Any) -> Any | None:
+    key = None
     try:
-        for count, packet in enumerate(packets_of(container, video)):
+        for count, packet in enumerate(packets):
             if key is None and packet.size:
                 key = _require_key(packet)
             if frames := _decoded(decoder, packet, key):
@@ -139,13 +159,15 @@ def _decoded(decoder: Any, packet: Any, key: Any) -> list[Any]:
         return []
 
 
-def _video_track(path: Media, container: InputContainer, video: Any, limits: Limits) -> VideoTrack:
+def _video_track(
+    path: Media, container: InputContainer, video: Any, limits: Limits, pictures: Iterable[Any] | None, threads: int
+) -> VideoTrack:
     context = video.codec_context
     if context.width * context.height > limits.pixels:
         raise AssetError("too_many_pixels", f"{context.width} x {context.height}, the limit is {limits.pixels}")
     if not context.width or not context.height:
         raise AssetError("unreadable_header", "the video's size is unknown")
-    frame = _first_picture(path, container, video)
+    frame = _first_picture(path, container, video, pictures, threads)
     rotation, mirrored = orientation(frame)
     transfer = h273.TRANSFER.get(context.color_trc, "unspecified")
     return VideoTrack(

@@ -126,13 +126,19 @@ def origin_of(container: InputContainer) -> Fraction:
     return min(starts, default=Fraction(0))
 
 
-def strict(stream: Any) -> Any:
-    """The stream's decoder: one thread, and damage is an error, else concealed and shown as if it were sound."""
+def strict(stream: Any, threads: int = 1) -> Any:
+    """The stream's decoder: damage is an error, else concealed and shown as if it were sound.
+
+    One that has decoded before is ready for the first packet again.
+    """
     context = stream.codec_context
     if stream.metadata.get("alpha_mode") == "1" and context.codec.canonical_name in _LAYERED:
         context = av.CodecContext.create(_LAYERED[context.codec.canonical_name], "r")
+    if context.is_open:
+        context.flush_buffers()
+        return context
     context.options = {"err_detect": "explode"}
-    context.thread_type, context.thread_count = "FRAME", 1
+    context.thread_type, context.thread_count = "FRAME", threads
     return context
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from operators.media.first import FirstSegment, first_segment
+from operators.media.first import FirstSegment, first_segment, head_of, probe_of
 from operators.media.signatures import HEAD_BYTES, media_type_of
 from operators.media.source import Media, read_from
 from operators.media.types import Detected, kind_of
-from operators.stages.validate_tasks import gate
+from operators.stages.validate_tasks import expected, settled
 from schemas.pipelines import Pipeline
 
 
@@ -19,7 +19,10 @@ def show(media: Media, name: str, declared: str, pipeline: Pipeline) -> FirstSeg
         media_type = media_type_of(file.read(HEAD_BYTES))
     if media_type is None or kind_of(media_type) != "video":
         return None
-    settled, technical = gate(media, Detected(media_type, "video", 1.0, ""), name, declared, pipeline.limits)
-    if settled.kind != "video":
-        return None
-    return first_segment(media, technical, pipeline.video, pipeline.audio, pipeline.preview)
+    detected = expected(media, Detected(media_type, "video", 1.0, ""), name, declared, pipeline.limits)
+    with head_of(media) as head:
+        if head is None:
+            return None
+        technical = probe_of(head, media, pipeline.limits)
+        settled(detected, technical, pipeline.limits)
+        return first_segment(head, technical, pipeline.video, pipeline.audio, pipeline.preview)

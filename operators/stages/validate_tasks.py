@@ -24,6 +24,13 @@ def gate(path: Media, detected: Detected, name: str, declared: str, limits: Limi
 
     Raises empty_file, type_mismatch, unsupported_type, too_large, and what the kind's reader raises.
     """
+    detected = expected(path, detected, name, declared, limits)
+    technical = _read(path, detected, limits)
+    return settled(detected, technical, limits), technical
+
+
+def expected(path: Media, detected: Detected, name: str, declared: str, limits: Limits) -> Detected:
+    """What the file should be, by its first bytes and its name. Raises what `gate` raises before it reads further."""
     size = size_of(path)
     if not size:
         raise AssetError("empty_file")
@@ -31,10 +38,14 @@ def gate(path: Media, detected: Detected, name: str, declared: str, limits: Limi
     check_declared(detected, declared, name)
     if detected.kind not in ("video", "audio"):  # these are read whole, so their size comes first
         _bounded(size, str(detected.kind), limits)
-    technical = _read(path, detected, limits)
-    settled = settle(detected, technical.video is not None)
-    _bounded(size, str(settled.kind), limits)
-    return settled, technical
+    return detected
+
+
+def settled(detected: Detected, technical: Technical, limits: Limits) -> Detected:
+    """What the file is, now that its tracks are known. Raises too_large."""
+    found = settle(detected, technical.video is not None)
+    _bounded(technical.size, str(found.kind), limits)
+    return found
 
 
 def _bounded(size: int, kind: str, limits: Limits) -> None:
