@@ -15,6 +15,14 @@ from av.stream import Disposition
 BITS = 10
 SIZE = (320, 180)
 RATE = 48_000
+# quick settings by encoder; those of x264 are completed by a clip's own
+_OPTIONS = {
+    "libx264": {"preset": "ultrafast", "crf": "18"},
+    "libx265": {"preset": "ultrafast", "crf": "18", "x265-params": "log-level=none:bframes=2"},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "20"},
+    "libsvtav1": {"preset": "10", "crf": "20", "svtav1-params": "lp=1"},
+    "mpeg4": {"qscale": "3", "bf": "2"},
+}
 
 
 def numbered(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -44,11 +52,14 @@ def shown(path: Path, turns: int = 0) -> list[tuple[Fraction, int]]:
 
 @dataclass(frozen=True)
 class Clip:
-    """How a clip is made. `pts` in ticks of `time_base`; `x264` are x264's own parameters."""
+    """How a clip is made. `pts` in ticks of `time_base`; `x264` are x264's own parameters; the channels of `audio`
+    lie as `layout` says.
+    """
 
     pts: Sequence[int] = tuple(range(96))
     time_base: Fraction = Fraction(1, 24)
     size: tuple[int, int] = SIZE
+    codec: str = "libx264"
     gop: int = 12
     x264: str = "bframes=2:b-adapt=0:scenecut=0"
     pixel_format: str = "yuv420p"
@@ -58,6 +69,7 @@ class Clip:
     pixel_aspect: str | None = None
     interlaced: bool = False
     audio: np.ndarray | None = None
+    layout: str = "stereo"
     audio_start: Fraction = Fraction(0)
     colour: tuple[int, int, int] | None = None
 
@@ -66,22 +78,24 @@ def write(path: Path, clip: Clip = Clip()) -> Path:
     """Writes a clip; the container follows the file's name."""
     with av.open(str(path), "w") as container:
         stream = _video_stream(container, clip)
-        sound = container.add_stream("aac", rate=RATE, layout="stereo") if clip.audio is not None else None
+        sound = container.add_stream("aac", rate=RATE, layout=clip.layout) if clip.audio is not None else None
         for number, pts in enumerate(clip.pts):
             container.mux(stream.encode(_picture(clip, number, pts)))
         container.mux(stream.encode(None))
         if sound is not None and clip.audio is not None:
-            for frame in sound_frames(clip.audio, "stereo", round(clip.audio_start * RATE)):
+            for frame in sound_frames(clip.audio, clip.layout, round(clip.audio_start * RATE)):
                 container.mux(sound.encode(frame))
             container.mux(sound.encode(None))
     return path
 
 
 def _video_stream(container: Any, clip: Clip) -> Any:
-    options = {"preset": "ultrafast", "crf": "18", "x264-params": clip.x264}
+    options = dict(_OPTIONS.get(clip.codec, {}))
+    if clip.codec == "libx264":
+        options["x264-params"] = clip.x264
     if clip.interlaced:
         options["flags"] = "+ilme+ildct"
-    stream = container.add_stream("libx264", rate=24, options=options)
+    stream = container.add_stream(clip.codec, rate=24, options=options)
     stream.width, stream.height = clip.size
     stream.pix_fmt, stream.gop_size, stream.thread_count = clip.pixel_format, clip.gop, 1
     context = stream.codec_context
@@ -108,10 +122,10 @@ def _picture(clip: Clip, number: int, pts: int) -> Any:
 
 
 def sound_frames(samples: np.ndarray, layout: str, start: int = 0, rate: int = RATE) -> Any:
-    """fltp frames of samples of shape (channels, n), with pts from `start` samples."""
+    """flt frames of samples of shape (channels, n), with pts from `start` samples."""
     for at in range(0, samples.shape[1], 1024):
-        block = np.ascontiguousarray(samples[:, at : at + 1024], np.float32)
-        frame = av.AudioFrame.from_ndarray(block, "fltp", layout)
+        block = np.ascontiguousarray(samples[:, at : at + 1024].T, np.float32)
+        frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), "flt", layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, start + at, Fraction(1, rate)
         yield frame
 
