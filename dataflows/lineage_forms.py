@@ -110,7 +110,8 @@ def levelled(loudness: dict[str, Any]) -> str:
         f"{loudness[n]['integrated']:.1f} LUFS {loudness[n]['true_peak']:.1f} dBTP" for n in ("before", "after")
     )
     limiter = "" if loudness["limiter_dbtp"] is None else f" to {loudness['limiter_dbtp']:.1f} dBTP"
-    return f"{before} → {loudness['mode']} {loudness['gain_db']:+.1f} dB{limiter} → {after}"
+    dip = f", {loudness['dip_db']:.1f} dB at peaks" if loudness["dip_db"] else ""
+    return f"{before} → {loudness['mode']} {loudness['gain_db']:+.1f} dB{limiter}{dip} → {after}"
 
 
 def params(found: dict[str, Any]) -> list[str]:

@@ -101,6 +101,7 @@ def test_lineage_says_what_was_measured_and_applied(place: Place) -> None:
     assert loudness["after"]["integrated"] == pytest.approx(-14, abs=0.3)
     assert loudness["gain_db"] == pytest.approx(-14 - loudness["before"]["integrated"], abs=0.3)
     assert (loudness["mode"], loudness["limiter_dbtp"], loudness["passes"]) == ("linear", None, 1)
+    assert loudness["dip_db"] == 0
     command = [PROGRAM, "lineage", "album.mka", "--out", place.out]
     tree = subprocess.run([*command], capture_output=True, text=True, check=True).stdout
     said = [line for line in tree.splitlines() if "derive flac" in line]

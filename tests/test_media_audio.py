@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from operators.media.audio import FILES, AudioResult, render_audio
 from operators.media.loudness import Level, Meter, levelled
+from operators.media.peaks import Peaks, dipped
 from operators.media.sound import stereo
 from schemas.errors import AssetError
 from schemas.pipelines import AudioParams, LoudnessParams, PreviewParams
@@ -95,6 +97,46 @@ def test_delivered_files_hold_target_and_ceiling(tmp_path: Path, name: str) -> N
         if not made.code:
             assert abs(loudness - -14) <= 0.3 + 0.02
         assert made.code in ("", "peak_bound" if name == "clicks" else "")
+
+
+def test_the_gain_dips_where_coding_raises_a_peak(tmp_path: Path) -> None:
+    """A burst that coders overshoot is turned down, and nothing else: the ceiling stays, and the rest is only louder."""
+    samples = make.noise(20, 0.1)
+    burst = slice(480_000, 482_880)
+    samples[:, burst] = 0.9 * np.sign(np.random.default_rng(3).standard_normal((2, 2_880)))
+    source = make.write_sound(tmp_path / "s.wav", samples)
+    result = render(source, tmp_path, "preview", "flac")
+    made = result.delivered["preview"]
+    assert made.dip < -1 and made.level.ceiling == -2.5 and not made.code
+    assert independent(tmp_path / "preview.m4a")[1] <= -1.5 + 0.05
+    lossless, factor = samples_of(tmp_path / "audio.flac"), 10 ** (result.delivered["flac"].level.gain / 20)
+    before, after = (np.sqrt((one[:, 300_000:470_000] ** 2).mean()) for one in (samples, lossless))
+    assert after / before == pytest.approx(factor, rel=0.02) and np.abs(lossless[:, burst]).max() < 0.6
+
+
+def test_peaks_are_found_by_stretch() -> None:
+    """However the sound is handed over, each tenth of a second has its highest amplitude."""
+    samples = np.random.default_rng(1).standard_normal((2, 4_803)).astype(np.float32)
+    peaks = Peaks(1_000)
+    for start, end in pairwise((0, 7, 7, 100, 350, 1_000, 1_001, 4_803)):
+        peaks.push(samples[:, start:end])
+    wanted = [np.abs(samples[:, at : at + 100]).max() for at in range(0, 4_803, 100)]
+    assert peaks.result() == pytest.approx(wanted)
+
+
+def test_a_dip_is_whole_in_its_stretch_and_gone_two_further() -> None:
+    """The gain falls within the stretch before, and the number of samples stays."""
+    dips = np.zeros(10)
+    dips[5] = -6.0
+    frames = list(make.sound_frames(np.full((2, make.RATE), 0.5), "stereo"))
+    planar = av.AudioResampler("fltp", "stereo", make.RATE)
+    found = dipped((one for frame in frames for one in planar.resample(frame)), dips, make.RATE)
+    out = np.concatenate([frame.to_ndarray() for frame in found], axis=1)
+    inside, stretch = slice(24_000, 28_800), make.RATE // 10
+    assert out.shape == (2, make.RATE) and np.abs(out[:, inside]).max() == pytest.approx(
+        0.5 * 10 ** (-6 / 20), rel=1e-3
+    )
+    assert (out[:, : 4 * stretch - stretch // 2] == 0.5).all() and (out[:, 7 * stretch + stretch // 2 :] == 0.5).all()
 
 
 def test_surround_is_measured_and_delivered_as_its_downmix(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from operators.media.codings import Coding, SoundFile
-from operators.media.loudness import Level, Loudness, levelled, measure
+from operators.media.loudness import Level, Loudness, Meter, levelled, measure
+from operators.media.peaks import STRETCHES, dipped
 from operators.media.sound import stereo
 from schemas.errors import AssetError
 from schemas.pipelines import AudioParams
@@ -17,7 +21,9 @@ from schemas.pipelines import AudioParams
 # Lossy coding raises peaks, by how much is known only afterwards: a first margin saves most second tries.
 _MARGIN_DB = 1.0
 # What coding adds comes and goes with the sound that goes in, so that small steps change nothing.
-_STEP_DB, _GAIN_STEP_DB = 1.3, 0.2
+_STEP_DB, _GAIN_STEP_DB, _DIP_STEP_DB = 1.3, 0.2, 0.6
+# Up to this share of all stretches the gain dips there alone: a lower ceiling costs all of the sound its dynamics.
+_FEW = 0.02
 _TRIES, _TRIES_FOR_PEAK = 4, 8
 _GUESSES = 4
 _SOFT_DB = 2.0
@@ -29,13 +35,14 @@ _CLOSE_LU = 0.1
 class Made:
     """One encoded file: the level that was applied, what its decoded sound measures, and how often it was encoded.
 
-    `code`: silence, peak_bound or "".
+    `code`: silence, peak_bound or ""; `dip`: the least gain (dB) that was added where coding had raised a peak.
     """
 
     level: Level
     after: Loudness
     passes: int = 1
     code: str = ""
+    dip: float = 0.0
 
 
 class Delivery:
@@ -45,6 +52,8 @@ class Delivery:
         self._path, self._folder, self._rate, self._track = path, folder, params.sample_rate, track
         self._before, self._target = before, params.loudness
         self._aim = self._target.target_lufs
+        self._dips = np.zeros(math.ceil(before.seconds * STRETCHES))
+        self._peaks: dict[str, np.ndarray] = {}
 
     def make(self, files: Mapping[str, Coding]) -> dict[str, Made]:
         """Encodes the files (name -> coding), all in one pass; those that do not hold yet in further ones."""
@@ -56,7 +65,7 @@ class Delivery:
             made |= self._encode(pending, level, passes)
             pending = {name: coding for name, coding in pending.items() if not self._holds(made[name].after, passes)}
             if pending:
-                level = self._next_level(level, [made[name].after for name in pending], passes)
+                level = self._next_level(level, {name: made[name].after for name in pending}, passes)
         return made
 
     def _is_near(self, after: Loudness) -> bool:
@@ -79,21 +88,34 @@ class Delivery:
             return Level(gain)
         return self._settled(Level(gain, ceiling)) if over > _SOFT_DB else Level(gain, ceiling)
 
-    def _next_level(self, level: Level, after: list[Loudness], passes: int) -> Level:
-        """Lowers the ceiling if something passed it and seeks the gain anew; at last lowers both."""
-        over = max(one.true_peak for one in after) - self._target.peak_dbtp
-        missing = self._target.target_lufs - after[0].integrated
+    def _next_level(self, level: Level, after: Mapping[str, Loudness], passes: int) -> Level:
+        """Dips where few peaks passed the ceiling, else lowers it, and seeks the gain anew; at last lowers both."""
+        over = max(one.true_peak for one in after.values()) - self._target.peak_dbtp
+        missing = self._target.target_lufs - next(iter(after.values())).integrated
         ceiling = level.ceiling
-        if over > 0:
+        if over > 0 and not self._dip(after):
             step = _STEP_DB if passes == 1 else _STEP_DB / 2
             ceiling = (self._target.peak_dbtp if ceiling is None else ceiling) - step
         if passes >= _TRIES:
             return Level(level.gain - over - _GAIN_STEP_DB * passes, ceiling)
+        if ceiling == level.ceiling and all(map(self._is_near, after.values())):
+            return level
         if ceiling is None:
             return Level(level.gain + missing)
         if abs(missing) > self._target.tolerance_lu:
             self._aim += missing
         return self._settled(Level(level.gain, ceiling))
+
+    def _dip(self, names: Iterable[str]) -> bool:
+        """Lowers the gain where peaks of these files are too high; False where those are more than a few."""
+        over = np.zeros_like(self._dips)
+        for name in names:
+            found = self._peaks[name][: len(over)] - self._target.peak_dbtp
+            over[: len(found)] = np.maximum(over[: len(found)], found)
+        if not over.any() or np.mean(over > 0) > _FEW:
+            return False
+        self._dips -= np.where(over > 0, over + _DIP_STEP_DB, 0)
+        return True
 
     def _settled(self, level: Level) -> Level:
         """A limiter takes loudness away: the gain that gives it back, found by secants without encoding."""
@@ -121,11 +143,15 @@ class Delivery:
         """One pass over the source feeds all encoders; then each file is decoded and measured."""
         with ExitStack() as stack:
             writers = [stack.enter_context(SoundFile(self._folder / name, coding)) for name, coding in files.items()]
-            for frame in levelled(self._source(), level, self._rate):
+            for frame in dipped(levelled(self._source(), level, self._rate), self._dips, self._rate):
                 for writer in writers:
                     writer.write(frame)
         return {name: self._measured(name, level, passes, code) for name in files}
 
     def _measured(self, name: str, level: Level, passes: int, code: str) -> Made:
-        after = measure(stereo(self._folder / name, self._rate))
-        return Made(level, after, passes, code or ("" if self._is_near(after) else "peak_bound"))
+        meter = Meter()
+        for frame in stereo(self._folder / name, self._rate):
+            meter.push(frame)
+        after, self._peaks[name] = meter.result(), meter.peaks()
+        code = code or ("" if self._is_near(after) else "peak_bound")
+        return Made(level, after, passes, code, float(self._dips.min(initial=0)))

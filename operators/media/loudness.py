@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from operators.media.peaks import Peaks, decibels
 from operators.media.sound import Chain, Filters, through
 
 FLOOR_LUFS = -70.0
@@ -63,7 +65,7 @@ class Meter:
         self._loudness: Chain | None = None
         self._peaks: Chain | None = None
         self._last: Any = None
-        self._top = 0.0
+        self._tops: Peaks | None = None
         self._samples, self._rate = 0, 1
 
     def push(self, frame: Any) -> None:
@@ -79,8 +81,12 @@ class Meter:
 
     def _top_of(self, frame: Any | None) -> None:
         for out in self._peaks.push(frame) if self._peaks else ():
-            samples = out.to_ndarray()
-            self._top = max(self._top, float(samples.max()), -float(samples.min()))
+            self._tops = self._tops or Peaks(out.sample_rate)
+            self._tops.push(out.to_ndarray())
+
+    def peaks(self) -> np.ndarray:
+        """True peaks (dBTP) by stretch (`peaks.STRETCHES` a second), once `result` has ended the meter."""
+        return decibels(self._tops.result() if self._tops else np.zeros(1), _QUIETEST)
 
     def result(self) -> Loudness:
         """What was measured; ends the meter."""
@@ -89,7 +95,7 @@ class Meter:
         return Loudness(
             integrated=max(FLOOR_LUFS, float(sound.get("lavfi.r128.I", FLOOR_LUFS))),
             range=float(sound.get("lavfi.r128.LRA", 0.0)),
-            true_peak=_db(self._top),
+            true_peak=float(self.peaks().max()),
             seconds=self._samples / self._rate,
         )
 
@@ -97,10 +103,6 @@ class Meter:
 def _oversampled(rate: int) -> Filters:
     """Four times the rate, where sample peaks are true peaks (BS.1770-5, annex 2)."""
     return (("aresample", str(4 * rate)), ("aformat", f"sample_fmts=fltp:sample_rates={4 * rate}"))
-
-
-def _db(amplitude: float) -> float:
-    return 20 * math.log10(max(amplitude, _QUIETEST))
 
 
 def measure(frames: Iterable[Any], peaks: bool = True) -> Loudness:

@@ -180,6 +180,7 @@ def loudness_of(before: Loudness, made: Delivered) -> dict[str, Any]:
         "mode": made.level.mode,
         "gain_db": round(made.level.gain, 3),
         "limiter_dbtp": None if made.level.ceiling is None else round(made.level.ceiling, 3),
+        "dip_db": round(made.dip, 3),
         "passes": made.passes,
         "after": _measured(made.after),
         "code": made.code,
