@@ -26,7 +26,7 @@ demo: setup
 	$(BIN)/asset-pipeline run samples --out out
 
 test: .venv/.dev lint
-	$(BIN)/python -m pytest -m "not services"
+	$(BIN)/python -m pytest -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder -m "not services"
 
 test-all: test
 	services/services.sh fetch

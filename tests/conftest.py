@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 
@@ -16,7 +17,6 @@ from demanded import DEMANDED
 from chaos import servers
 
 unanswered = cache(servers.unanswered)
-_missing: dict[str, int] = {}
 
 
 @pytest.fixture(autouse=True)
@@ -31,14 +31,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("tool"):
         program = str(marker.args[0])
         if shutil.which(program) is None:
-            _leave_out(program, f"{program} is not installed", bool(os.environ.get("CI")))
+            _leave_out(f"{program} is not installed", bool(os.environ.get("CI")))
     if item.get_closest_marker("services") and unanswered():
-        away = ", ".join(unanswered())
-        _leave_out(away, f"nobody answers for {away}: make services", DEMANDED)
+        _leave_out(f"nobody answers for {', '.join(unanswered())}: make services", DEMANDED)
 
 
-def _leave_out(name: str, reason: str, demanded: bool) -> None:
-    _missing[name] = _missing.get(name, 0) + 1
+def _leave_out(reason: str, demanded: bool) -> None:
     if demanded:
         pytest.fail(f"{reason}, and it is demanded")
     pytest.skip(reason)
@@ -46,5 +44,6 @@ def _leave_out(name: str, reason: str, demanded: bool) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says what was left out."""
-    for program, count in sorted(_missing.items()):
-        terminalreporter.write_line(f"left out for want of {program}: {count} tests")
+    reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []))
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{count} tests left out: {reason.removeprefix('Skipped: ')}")

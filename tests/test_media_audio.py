@@ -100,7 +100,7 @@ def test_delivered_files_hold_target_and_ceiling(tmp_path: Path, name: str) -> N
 
 
 def test_the_gain_dips_where_coding_raises_a_peak(tmp_path: Path) -> None:
-    """A burst that coders overshoot is turned down, and nothing else: the ceiling stays, and the rest is only louder."""
+    """A burst that coders overshoot is turned down, and nothing else: the ceiling stays, the rest is only louder."""
     samples = make.noise(20, 0.1)
     burst = slice(480_000, 482_880)
     samples[:, burst] = 0.9 * np.sign(np.random.default_rng(3).standard_normal((2, 2_880)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import media_factory as make
 import pytest
 
@@ -191,6 +193,29 @@ def test_integrity_finds_damage_and_its_time(tmp_path: Path) -> None:
     assert caught.value.code == "corrupt_media"
     at = Fraction(caught.value.detail.split(" at ")[1].split(" s")[0])
     assert 0.5 < at < 3.5
+
+
+def test_integrity_hears_every_track(tmp_path: Path) -> None:
+    """Damage in the second of two tracks is found too."""
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        tracks: list[Any] = [container.add_stream("flac", rate=make.RATE, layout="stereo") for _ in range(2)]
+        samplers = [av.AudioResampler("s16", "stereo", make.RATE) for _ in tracks]
+        for frame in make.sound_frames(make.noise(4, 0.1), "stereo"):
+            for track, sampler in zip(tracks, samplers, strict=True):
+                container.mux(packet for ready in sampler.resample(frame) for packet in track.encode(ready))
+        for track in tracks:
+            container.mux(track.encode(None))
+    assert check_media(path).audio_seconds == pytest.approx(4.0, abs=0.01)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(container.streams[1]) if packet.size]
+    middle, data = packets[len(packets) // 2], bytearray(path.read_bytes())
+    at = data.index(bytes(middle)) + middle.size // 2
+    data[at : at + 200] = bytes(255 - byte for byte in data[at : at + 200])
+    path.write_bytes(data)
+    with pytest.raises(AssetError) as caught:
+        check_media(path)
+    assert caught.value.code == "corrupt_media"
 
 
 def test_integrity_finds_a_missing_end(tmp_path: Path) -> None:

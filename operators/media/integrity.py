@@ -12,7 +12,7 @@ import av
 
 from operators.media.boxes import require_whole
 from operators.media.sound import decoded_sound
-from operators.media.source import audio_of, corrupt, only, opened, origin_of, packets_of, strict, video_of
+from operators.media.source import corrupt, only, opened, origin_of, packets_of, sounds_of, strict, video_of
 from schemas.errors import AssetError
 
 _SLACK_S, _SLACK = 1.0, 0.02
@@ -29,30 +29,30 @@ class MediaCheck:
 
 
 def check_media(path: Path | str) -> MediaCheck:
-    """Decodes all of the first audio track and the key frames of the first video track.
+    """Decodes all audio tracks and the key frames of the first video track.
 
     Errors: empty_file, unreadable_header, no_media_stream, no_key_frame; truncated where a track ends long
     before the header says; corrupt_media with the number of damaged places and the time of the first.
     """
     require_whole(path)
     with opened(path) as container:
-        video, audio = video_of(container) is not None, audio_of(container) is not None
+        video, sounds = video_of(container) is not None, len(sounds_of(container))
         promised = 0.0 if container.duration is None else container.duration / av.time_base
         begin = max(0.0, float(origin_of(container)))
-    if not video and not audio:
+    if not video and not sounds:
         raise AssetError("no_media_stream", "no audio or video track")
     keys, pictures, shown = _check_video(path) if video else (0, 0, 0.0)
-    heard = _check_audio(path) if audio else 0.0
+    heard = max((_check_audio(path, track) for track in range(sounds)), default=0.0)
     reached = begin + max(heard, shown)  # some formats promise a duration, some the time of the end
     if promised - reached > max(_SLACK_S, promised * _SLACK):
         raise AssetError("truncated", f"the content ends at {reached:.3f} s of {promised:.3f} s")
     return MediaCheck(heard, keys, pictures, shown)
 
 
-def _check_audio(path: Path | str) -> float:
-    """Seconds from the asset's zero to the end of the sound."""
+def _check_audio(path: Path | str, track: int) -> float:
+    """Seconds from the asset's zero to the end of a track's sound."""
     end = 0.0
-    for frame in decoded_sound(path):
+    for frame in decoded_sound(path, track):
         start = end if frame.pts is None else float(frame.pts * frame.time_base)
         end = max(end, start + frame.samples / frame.sample_rate)
     return end
