@@ -11,7 +11,7 @@ import numpy as np
 
 from operators.models.captions import webvtt
 from operators.models.results import Speech, Transcript
-from operators.models.voice import PAUSE_S
+from operators.models.voice import MARGIN_S, PAUSE_S
 from operators.stages import model_tasks
 from operators.stages.pictures import inputs_of
 from operators.stages.services import Services
@@ -53,7 +53,7 @@ def pieces(path: Path, seconds: int = PIECE_S) -> Iterator[tuple[float, np.ndarr
 
 def joined(before: Sequence[Speech], after: Sequence[Speech]) -> list[Speech]:
     """Two pieces' speech in order; what goes on over their border is one stretch."""
-    if before and after and after[0].start_s - before[-1].end_s < PAUSE_S:
+    if before and after and after[0].start_s - before[-1].end_s < PAUSE_S - 2 * MARGIN_S:
         return [*before[:-1], Speech(before[-1].start_s, after[0].end_s), *after[1:]]
     return [*before, *after]
 
