@@ -15,8 +15,8 @@ from operators.models import registry
 from operators.models.captions import webvtt
 from operators.models.results import Segment, Speech, Transcript, Word
 from operators.models.whisper import Sound, clips
-from operators.stages.model_tasks import on_sound
-from operators.stages.sounds import joined, pieces
+from operators.stages.model_tasks import on_sound, on_speech
+from operators.stages.sounds import joined, later, parts, pieces
 from schemas.routing import Task
 
 ASR = pytest.mark.skipif(not registry.available(route(Task.TRANSCRIPT)), reason="needs the asr extra")
@@ -59,14 +59,49 @@ def test_the_same_sound_has_the_same_speech_again() -> None:
     assert ask(Task.VOICE_ACTIVITY, speech()[: 3 * RATE]) == first
 
 
-def test_pieces_of_a_long_sound_have_the_speech_of_the_whole(tmp_path: Path) -> None:
-    """Heard in pieces of 5 s, some of which begin in a word, speech is where the whole has it but near borders."""
-    samples = np.rint(np.concatenate([speech(), speech()]) * 32767).astype(np.int16)
-    with wave.open(str(tmp_path / "speech.wav"), "wb") as file:
+def written(path: Path, *sounds: np.ndarray) -> np.ndarray:
+    """Sounds after each other as a 16-bit WAV; its samples."""
+    samples = np.rint(np.concatenate(sounds) * 32767).astype(np.int16)
+    with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
         file.writeframes(samples.tobytes())
+    return samples
+
+
+def test_parts_of_a_long_sound_begin_and_end_in_pauses(tmp_path: Path) -> None:
+    """Every stretch is in one part, at its place, with silence around as far as there is some; what is long is cut."""
+    samples = written(tmp_path / "s.wav", np.linspace(-1, 1, 30 * RATE, dtype=np.float32))
+    given = [Speech(1, 3), Speech(3.2, 5), Speech(9, 10), Speech(12, 29.5)]
+    found = list(parts(tmp_path / "s.wav", given, seconds=8))
+    assert [start for start, *_ in found] == [0.5, 8.5, 11.5, 20.0, 28.0]
+    assert [len(one) / RATE for _, one, _ in found] == [5.0, 2.0, 8.5, 8.0, 2.0]
+    for start, one, _ in found:
+        assert (one == samples[round(start * RATE) :][: len(one)]).all()
+    placed = [(start + one.start_s, start + one.end_s) for start, _, part in found for one in part]
+    assert placed == [(1, 3), (3.2, 5), (9, 10), (12, 20), (20, 28), (28, 29.5)]
+
+
+@ASR
+def test_parts_of_a_long_sound_say_what_the_whole_says(tmp_path: Path) -> None:
+    """Written down in parts, a speech that is heard twice has its words twice, at their times."""
+    silence = np.zeros(2 * RATE, np.float32)
+    samples = written(tmp_path / "s.wav", speech(), silence, speech())
+    heard = on_sound(route(Task.VOICE_ACTIVITY), samples)
+    found = [
+        later(on_speech(route(Task.TRANSCRIPT), one, part), start)
+        for start, one, part in parts(tmp_path / "s.wav", heard, seconds=12)
+    ]
+    assert [one.text.replace(",", "") for one in found] == [said().text.replace(",", "")] * 2
+    first, second = ([word for segment in one.segments for word in segment.words] for one in found)
+    apart = len(speech()) / RATE + 2
+    assert max(abs(b.start_s - a.start_s - apart) for a, b in zip(first, second, strict=True)) < 0.3
+
+
+def test_pieces_of_a_long_sound_have_the_speech_of_the_whole(tmp_path: Path) -> None:
+    """Heard in pieces of 5 s, some of which begin in a word, speech is where the whole has it but near borders."""
+    samples = written(tmp_path / "speech.wav", speech(), speech())
     heard: list[Speech] = []
     for start, piece in pieces(tmp_path / "speech.wav", seconds=5):
         found = on_sound(route(Task.VOICE_ACTIVITY), piece)

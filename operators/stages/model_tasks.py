@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import wave
 import zipfile
 from collections.abc import Sequence
 from typing import Any
@@ -59,11 +58,9 @@ def on_sound(route: Route, samples: np.ndarray) -> list[Speech]:
     return found
 
 
-def on_speech(route: Route, data: bytes, speech: Sequence[tuple[float, float]]) -> Transcript:
-    """What is said in the stretches of speech in a 16-bit mono WAV."""
-    with wave.open(io.BytesIO(data)) as sound:
-        samples = _floats(np.frombuffer(sound.readframes(sound.getnframes()), np.int16))
-    said: Transcript = registry.run(Task.TRANSCRIPT, route, Sound(samples, tuple(Speech(*s) for s in speech)))
+def on_speech(route: Route, samples: np.ndarray, speech: Sequence[Speech]) -> Transcript:
+    """What is said in the stretches of speech in 16-bit mono samples."""
+    said: Transcript = registry.run(Task.TRANSCRIPT, route, Sound(_floats(samples), speech))
     return said
 
 

@@ -6,6 +6,7 @@ import json
 import wave
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +22,10 @@ from schemas.asset import StepResult, StepRun, Work
 from schemas.ids import digest
 from schemas.routing import Route, Task
 
-# what a model hears of speech at once
-PIECE_S = 120
+# what a model hears of speech at once: to find it, and to write it down
+PIECE_S, PART_S = 120, 600
+# silence that a part has around its speech, as far as there is some
+AROUND_S = 0.5
 
 
 async def voice(services: Services, work: Work) -> StepRun:
@@ -64,12 +67,65 @@ async def transcript(services: Services, work: Work, voice_: StepResult) -> Step
     inputs = (*inputs_of(track), digest(speech)) if track and speech else ()
 
     async def compute(route: Route, scratch: Path) -> Made:
-        assert track is not None
-        data = await services.store.read(work.tenant, track.sha256)
-        said: Transcript = await ask(services, model_tasks.on_speech, route, data, speech)
-        return written(said, digest("transcript", inputs, route.params())[:32], scratch)
+        assert track is not None and speech
+        said: list[Transcript] = []
+        async with services.store.local(work.tenant, track.sha256, scratch) as path:
+            for start, samples, part in parts(path, [Speech(*one) for one in speech]):
+                said.append(later(await ask(services, model_tasks.on_speech, route, samples, part), start))
+        whole = said[0]._replace(segments=tuple(segment for part in said for segment in part.segments))
+        return written(whole, digest("transcript", inputs, route.params())[:32], scratch)
 
     return await model_step(services, work, Task.TRANSCRIPT, "transcript", inputs, compute)
+
+
+def parts(
+    path: Path, speech: Sequence[Speech], seconds: float = PART_S
+) -> Iterator[tuple[float, np.ndarray, list[Speech]]]:
+    """A 16-bit mono WAV in parts of about so many seconds that begin and end in pauses.
+
+    When each begins (s), its samples, and where in them somebody speaks; what nobody pauses in is cut.
+    """
+    with wave.open(str(path)) as sound:
+        rate, end = sound.getframerate(), sound.getnframes() / sound.getframerate()
+        short = [one for each in speech for one in _cut(each, seconds)]
+        for first, last in _together(short, seconds):
+            before = short[first - 1].end_s if first else 0.0
+            after = short[last].start_s if last < len(short) else end
+            at = round(max(before, short[first].start_s - AROUND_S) * rate)
+            until = round(min(after, short[last - 1].end_s + AROUND_S) * rate)
+            sound.setpos(at)
+            samples, start = np.frombuffer(sound.readframes(until - at), np.int16), at / rate
+            yield start, samples, [Speech(one.start_s - start, one.end_s - start) for one in short[first:last]]
+
+
+def _cut(speech: Speech, seconds: float) -> Iterator[Speech]:
+    start, end = speech
+    while end - start > seconds:
+        yield Speech(start, start + seconds)
+        start += seconds
+    yield Speech(start, end)
+
+
+def _together(speech: Sequence[Speech], seconds: float) -> Iterator[tuple[int, int]]:
+    """Which of them make a part: the first, and the one after the last."""
+    first = 0
+    for place, one in enumerate(speech):
+        if one.end_s - speech[first].start_s > seconds:
+            yield first, place
+            first = place
+    if speech:
+        yield first, len(speech)
+
+
+def later(said: Transcript, seconds: float) -> Transcript:
+    """The same with all times so much later."""
+
+    def moved(one: Any) -> Any:
+        return one._replace(start_s=round(one.start_s + seconds, 3), end_s=round(one.end_s + seconds, 3))
+
+    return said._replace(
+        segments=tuple(moved(one._replace(words=tuple(map(moved, one.words)))) for one in said.segments)
+    )
 
 
 def written(said: Transcript, id_: str, scratch: Path) -> Made:
