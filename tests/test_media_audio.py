@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 
 from operators.media.audio import FILES, AudioResult, render_audio
 from operators.media.loudness import Level, Meter, levelled
-from operators.media.peaks import Peaks, dipped
 from operators.media.sound import stereo
 from schemas.errors import AssetError
 from schemas.pipelines import AudioParams, LoudnessParams, PreviewParams
@@ -112,31 +110,6 @@ def test_the_gain_dips_where_coding_raises_a_peak(tmp_path: Path) -> None:
     lossless, factor = samples_of(tmp_path / "audio.flac"), 10 ** (result.delivered["flac"].level.gain / 20)
     before, after = (np.sqrt((one[:, 300_000:470_000] ** 2).mean()) for one in (samples, lossless))
     assert after / before == pytest.approx(factor, rel=0.02) and np.abs(lossless[:, burst]).max() < 0.6
-
-
-def test_peaks_are_found_by_stretch() -> None:
-    """However the sound is handed over, each tenth of a second has its highest amplitude."""
-    samples = np.random.default_rng(1).standard_normal((2, 4_803)).astype(np.float32)
-    peaks = Peaks(1_000)
-    for start, end in pairwise((0, 7, 7, 100, 350, 1_000, 1_001, 4_803)):
-        peaks.push(samples[:, start:end])
-    wanted = [np.abs(samples[:, at : at + 100]).max() for at in range(0, 4_803, 100)]
-    assert peaks.result() == pytest.approx(wanted)
-
-
-def test_a_dip_is_whole_in_its_stretch_and_gone_two_further() -> None:
-    """The gain falls within the stretch before, and the number of samples stays."""
-    dips = np.zeros(10)
-    dips[5] = -6.0
-    frames = list(make.sound_frames(np.full((2, make.RATE), 0.5), "stereo"))
-    planar = av.AudioResampler("fltp", "stereo", make.RATE)
-    found = dipped((one for frame in frames for one in planar.resample(frame)), dips, make.RATE)
-    out = np.concatenate([frame.to_ndarray() for frame in found], axis=1)
-    inside, stretch = slice(24_000, 28_800), make.RATE // 10
-    assert out.shape == (2, make.RATE) and np.abs(out[:, inside]).max() == pytest.approx(
-        0.5 * 10 ** (-6 / 20), rel=1e-3
-    )
-    assert (out[:, : 4 * stretch - stretch // 2] == 0.5).all() and (out[:, 7 * stretch + stretch // 2 :] == 0.5).all()
 
 
 def test_surround_is_measured_and_delivered_as_its_downmix(tmp_path: Path) -> None:
