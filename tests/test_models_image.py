@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from functools import cache
 
 import numpy as np
 import pytest
 from models_fixtures import PICTURES, ask, picture, route, stills
+from PIL import Image
 
 from operators.models import efficientnet
 from operators.models.minilm import embed
 from operators.models.pictures import pixels
 from operators.models.sessions import digest
 from operators.models.vectors import conse, softmax
+from operators.stages.model_tasks import on_stills
 from schemas.routing import Task
 
 CARD = json.loads(efficientnet.NETWORK.with_suffix(".json").read_text(encoding="utf-8"))
@@ -39,6 +43,21 @@ def test_the_samples_get_their_labels(name: str, expected: set[str]) -> None:
     assert labels[0].name in expected
     assert [label.probability for label in labels] == sorted((x.probability for x in labels), reverse=True)
     assert all(0.05 <= label.probability <= 1 for label in labels)
+
+
+def test_stills_in_a_zip_are_known_by_their_time_and_flat_ones_left_out() -> None:
+    """The answers are those on the pictures themselves; a fade among them has none."""
+    grey = np.full((90, 160, 3), 90, np.uint8)
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as file:
+        for time, one in ((12_000, picture("rocket.jpg")), (500, picture("chelsea.png")), (7_000, grey)):
+            coded = io.BytesIO()
+            Image.fromarray(one).save(coded, "png")
+            file.writestr(f"{time:08d}.png", coded.getvalue())
+    times, vectors = on_stills(Task.IMAGE_EMBEDDING, route(Task.IMAGE_EMBEDDING), data.getvalue(), "application/zip")
+    assert times == [500, 12_000]
+    wanted = ask(Task.IMAGE_EMBEDDING, [picture("chelsea.png"), picture("rocket.jpg")])
+    np.testing.assert_allclose(vectors, wanted, atol=1e-6)
 
 
 def test_a_black_picture_gets_no_label() -> None:

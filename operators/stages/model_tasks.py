@@ -6,7 +6,7 @@ import io
 import re
 import zipfile
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from PIL import Image
@@ -20,17 +20,37 @@ OCR_LONGEST_SIDE = 1600
 FLATTEST = 4.0
 
 
-def opened(data: bytes, media_type: str) -> tuple[list[int], list[np.ndarray]]:
+class Pictures(Sequence[np.ndarray]):
+    """Coded pictures, decoded as they are asked for: hundreds of stills would lie in memory at once."""
+
+    def __init__(self, coded: Sequence[bytes]) -> None:
+        self._coded = coded
+
+    def __len__(self) -> int:
+        return len(self._coded)
+
+    @overload
+    def __getitem__(self, place: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[np.ndarray]: ...
+
+    def __getitem__(self, place: int | slice) -> np.ndarray | list[np.ndarray]:
+        found = self._coded[place]
+        return _array(found) if isinstance(found, bytes) else [_array(one) for one in found]
+
+
+def opened(data: bytes, media_type: str) -> tuple[list[int], Pictures]:
     """Times (ms) and pictures (uint8 RGB, (H, W, 3)) of a zip of stills named by their time, or of one picture.
 
     Stills that show next to nothing (black, a fade) are left out: a model sees things in them all the same.
     """
     if media_type != "application/zip":
-        return [0], [_array(data)]
+        return [0], Pictures([data])
     with zipfile.ZipFile(io.BytesIO(data)) as stills:
-        pictures = {int(re.sub(r"\D", "", name)): _array(stills.read(name)) for name in sorted(stills.namelist())}
-    shown = {time: picture for time, picture in pictures.items() if picture.std() > FLATTEST}
-    return list(shown), list(shown.values())
+        coded = {int(re.sub(r"\D", "", name)): stills.read(name) for name in sorted(stills.namelist())}
+    shown = {time: picture for time, picture in coded.items() if _array(picture).std() > FLATTEST}
+    return list(shown), Pictures(list(shown.values()))
 
 
 def _array(data: bytes, longest: int | None = None) -> np.ndarray:
@@ -43,7 +63,7 @@ def _array(data: bytes, longest: int | None = None) -> np.ndarray:
 def on_stills(task: Task, route: Route, data: bytes, media_type: str) -> tuple[list[int], Any]:
     """The stills' times in ms, and the model's answer on their pictures."""
     times, pictures = opened(data, media_type)
-    return times, registry.run(task, route, pictures) if pictures else []
+    return times, registry.run(task, route, pictures) if times else []
 
 
 def on_pages(route: Route, pages: Sequence[bytes]) -> list[Any]:
