@@ -37,8 +37,8 @@ def probabilities(samples: np.ndarray, threads: int = 1) -> list[float]:
     """The probability of speech in each 32 ms of float32 mono samples at 16 kHz, padded with silence."""
     detector = load(threads)
     detector.reset()
-    padded = np.pad(np.clip(samples, -1, 1), (0, -len(samples) % CHUNK))
-    return [detector.process_samples(chunk.tolist()) for chunk in padded.reshape(-1, CHUNK)]
+    chunks = (np.clip(samples[at : at + CHUNK], -1, 1) for at in range(0, len(samples), CHUNK))
+    return [detector.process_samples(np.pad(chunk, (0, CHUNK - len(chunk))).tolist()) for chunk in chunks]
 
 
 def _stretches(chances: Sequence[float], threshold: float) -> Iterator[tuple[float, float]]:

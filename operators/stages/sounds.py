@@ -23,7 +23,7 @@ from schemas.ids import digest
 from schemas.routing import Route, Task
 
 # what a model hears of speech at once: to find it, and to write it down
-PIECE_S, PART_S = 120, 600
+PIECE_S, PART_S = 60, 600
 # silence that a part has around its speech, as far as there is some
 AROUND_S = 0.5
 
