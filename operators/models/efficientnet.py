@@ -20,7 +20,7 @@ PACKAGES = ("onnxruntime",)
 NETWORK = FOLDER / "efficientnet-lite0-int8.onnx"
 NAMES = FOLDER / "imagenet-1k-names.txt"
 NAME_VECTORS = FOLDER / "imagenet-1k-names-minilm.npy"
-BATCH = 16
+BATCH = 4  # more at once take longer each, since what they need no longer fits the caches
 _last: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
 

