@@ -132,14 +132,30 @@ def sound_frames(samples: np.ndarray, layout: str, start: int = 0, rate: int = R
 
 def write_sound(path: Path, samples: np.ndarray, layout: str = "stereo", codec: str = "pcm_f32le") -> Path:
     """Writes samples of shape (channels, n) at 48 kHz; the container follows the file's name."""
+    return write_tracks(path, [samples], layout, codec)
+
+
+def write_tracks(path: Path, tracks: Sequence[np.ndarray], layout: str = "stereo", codec: str = "flac") -> Path:
+    """The same of several tracks."""
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=RATE, layout=layout)
-        resampler = av.AudioResampler(stream.format, layout, RATE)
-        for frame in sound_frames(samples, layout):
-            for ready in resampler.resample(frame):
-                container.mux(stream.encode(ready))
-        container.mux(stream.encode(None))
+        streams: list[Any] = [container.add_stream(codec, rate=RATE, layout=layout) for _ in tracks]
+        for stream, samples in zip(streams, tracks, strict=True):
+            resampler = av.AudioResampler(stream.format, layout, RATE)
+            for frame in sound_frames(samples, layout):
+                for ready in resampler.resample(frame):
+                    container.mux(stream.encode(ready))
+        for stream in streams:
+            container.mux(stream.encode(None))
     return path
+
+
+def clicked(path: Path) -> float:
+    """When the click in a sound begins, in seconds."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(container.streams.audio[0]))
+    sound = np.concatenate([frame.to_ndarray()[0] for frame in frames])
+    first = float(frames[0].pts * frames[0].time_base)
+    return first + int(np.argmax(np.abs(sound) > 0.6 * np.abs(sound).max())) / RATE
 
 
 def copy(source: Path, path: Path, skip: int = 0, shift: int = 0, **options: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import av
 import media_factory as make
@@ -269,13 +268,7 @@ def test_real_media_holds_target_and_ceiling(tmp_path: Path, name: str) -> None:
 
 def test_any_track_can_be_rendered(tmp_path: Path) -> None:
     """A second audio track is measured and delivered by itself, in its own place in time."""
-    with av.open(str(tmp_path / "two.mkv"), "w") as container:
-        streams: list[Any] = [container.add_stream("flac", rate=make.RATE, layout="stereo") for _ in range(2)]
-        for stream, samples in zip(streams, (make.tone(2, 0.1), make.tone(2, 0.02, 440)), strict=True):
-            for frame in make.sound_frames(samples, "stereo"):
-                container.mux(stream.encode(frame))
-        for stream in streams:
-            container.mux(stream.encode(None))
+    make.write_tracks(tmp_path / "two.mkv", (make.tone(2, 0.1), make.tone(2, 0.02, 440)))
     result = render_audio(tmp_path / "two.mkv", tmp_path, PARAMS, PREVIEW, ["audio"], track=1)
     assert result.before.true_peak == pytest.approx(-34, abs=0.1)
     spectrum = np.abs(np.fft.rfft(samples_of(tmp_path / "audio.m4a")[0][: make.RATE]))

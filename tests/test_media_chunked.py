@@ -76,15 +76,6 @@ def probed(path: Path, stream: str, entries: str) -> list[list[str]]:
     return [line.rstrip(",").split(",")[:2] for line in done.stdout.splitlines() if line]
 
 
-def heard(path: Path) -> float:
-    """When the click begins, in seconds."""
-    with av.open(str(path)) as container:
-        frames = list(container.decode(container.streams.audio[0]))
-    sound = np.concatenate([frame.to_ndarray()[0] for frame in frames])
-    first = float(frames[0].pts * frames[0].time_base)
-    return first + int(np.argmax(np.abs(sound) > 0.6 * np.abs(sound).max())) / make.RATE
-
-
 @pytest.mark.tool("ffprobe")
 @pytest.mark.parametrize("kind", KINDS)
 def test_chunks_joined_equal_one_piece(tmp_path: Path, kind: str) -> None:
@@ -107,7 +98,7 @@ def test_chunks_joined_equal_one_piece(tmp_path: Path, kind: str) -> None:
     assert frames[0] == frames[1] and len(frames[0]) == len(was)
     assert sounds[0] == sounds[1] and sounds[0]
     shown = next(time for time, number in pieces if number == CLICK)
-    assert heard(many) == heard(whole) == pytest.approx(float(shown), abs=0.004)
+    assert make.clicked(many) == make.clicked(whole) == pytest.approx(float(shown), abs=0.004)
     decoding = [float(dts) for _pts, dts in probed(many, "v", "packet=pts_time,dts_time")]
     assert all(a < b for a, b in pairwise(decoding))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import media_factory as make
@@ -197,15 +196,7 @@ def test_integrity_finds_damage_and_its_time(tmp_path: Path) -> None:
 
 def test_integrity_hears_every_track(tmp_path: Path) -> None:
     """Damage in the second of two tracks is found too."""
-    path = tmp_path / "two.mkv"
-    with av.open(str(path), "w") as container:
-        tracks: list[Any] = [container.add_stream("flac", rate=make.RATE, layout="stereo") for _ in range(2)]
-        samplers = [av.AudioResampler("s16", "stereo", make.RATE) for _ in tracks]
-        for frame in make.sound_frames(make.noise(4, 0.1), "stereo"):
-            for track, sampler in zip(tracks, samplers, strict=True):
-                container.mux(packet for ready in sampler.resample(frame) for packet in track.encode(ready))
-        for track in tracks:
-            container.mux(track.encode(None))
+    path = make.write_tracks(tmp_path / "two.mkv", [make.noise(4, 0.1, seed=n) for n in range(2)])
     assert check_media(path).audio_seconds == pytest.approx(4.0, abs=0.01)
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(container.streams[1]) if packet.size]

@@ -10,7 +10,6 @@ from typing import Any
 
 import av
 import media_factory as make
-import numpy as np
 import pytest
 from media_rendering import UNEVEN, planned, rendered
 
@@ -71,17 +70,6 @@ def source(folder: Path, codec: str, rate: str, rotation: int, layout: str) -> t
     return make.write(folder / f"source.{suffix}", clip), times
 
 
-def heard(path: Path) -> float:
-    """When the click begins, in s."""
-    with av.open(str(path)) as container:
-        frames = list(container.decode(container.streams.audio[0]))
-    sound = np.concatenate([frame.to_ndarray()[0] for frame in frames])
-    return (
-        float(frames[0].pts * frames[0].time_base)
-        + int(np.argmax(np.abs(sound) > 0.6 * np.abs(sound).max())) / make.RATE
-    )
-
-
 @pytest.mark.parametrize(("codec", "rate", "rotation", "layout"), [*covering(CODECS, RATES, ROTATIONS, LAYOUTS)])
 def test_every_video_keeps_its_pictures_its_times_and_its_sound(
     tmp_path: Path, codec: str, rate: str, rotation: int, layout: str
@@ -111,4 +99,4 @@ def test_every_video_keeps_its_pictures_its_times_and_its_sound(
         assert (video.pix_fmt, video.codec_context.name) == ("yuv420p", "h264")
         assert [track.layout.name for track in container.streams.audio] == (["stereo"] if sound else [])
     if sound is not None:
-        assert heard(joined) == pytest.approx(float(times[CLICK]), abs=0.02)
+        assert make.clicked(joined) == pytest.approx(float(times[CLICK]), abs=0.02)

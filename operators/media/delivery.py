@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from operators.media.codings import Coding, SoundFile
-from operators.media.loudness import Level, Loudness, Meter, levelled, measure
+from operators.media.loudness import Level, Loudness, levelled, measure, measure_peaks
 from operators.media.peaks import STRETCHES, dipped
 from operators.media.sound import stereo
 from schemas.errors import AssetError
@@ -149,9 +149,6 @@ class Delivery:
         return {name: self._measured(name, level, passes, code) for name in files}
 
     def _measured(self, name: str, level: Level, passes: int, code: str) -> Made:
-        meter = Meter()
-        for frame in stereo(self._folder / name, self._rate):
-            meter.push(frame)
-        after, self._peaks[name] = meter.result(), meter.peaks()
+        after, self._peaks[name] = measure_peaks(stereo(self._folder / name, self._rate))
         code = code or ("" if self._is_near(after) else "peak_bound")
         return Made(level, after, passes, code, float(self._dips.min(initial=0)))

@@ -107,10 +107,15 @@ def _oversampled(rate: int) -> Filters:
 
 def measure(frames: Iterable[Any], peaks: bool = True) -> Loudness:
     """Loudness of fltp stereo frames; -120 dBTP without `peaks`, which is faster."""
+    return measure_peaks(frames, peaks)[0]
+
+
+def measure_peaks(frames: Iterable[Any], peaks: bool = True) -> tuple[Loudness, np.ndarray]:
+    """The same, and the true peaks (dBTP) by stretch (`peaks.STRETCHES` a second)."""
     meter = Meter(peaks)
     for frame in frames:
         meter.push(frame)
-    return meter.result()
+    return meter.result(), meter.peaks()
 
 
 def levelled(frames: Iterable[Any], level: Level, rate: int, oversample: int = 4) -> Iterator[Any]:
