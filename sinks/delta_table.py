@@ -146,7 +146,7 @@ def patiently(work: Callable[[], T], name: str, patience_s: float, ends: Callabl
     while True:
         try:
             return work()
-        except CommitFailedError:
+        except (CommitFailedError, FileNotFoundError):  # a deletion takes files away that the version in hand names
             if time.monotonic() > started + max(patience_s, _CONFLICTS_S):
                 raise
             time.sleep(random.uniform(0, _FIRST_WAIT_S))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +16,6 @@ import pytest
 from chunk_works import FAST, chunk_results, work_of
 from flow_runs import Place, check_alone, clip
 
-from chaos.waiting import eventually
 from dataflows.connections import objects_of
 from dataflows.runtime import Runtime
 from dataflows.spreading import Spreading
@@ -118,6 +119,27 @@ class Elsewhere(Spreading):
                 self.ended(decode_end(Message(told.topic, 0, 0, told.key.encode(), told.value, told.headers)))
 
 
+# the command, killed while it records what came of its chunks
+KILLED = """
+import os, signal
+from dataflows import cli
+from sinks.records import Records
+
+left, create = [KILLED_AT], Records.create
+
+
+async def killed(store, key, data):
+    left[0] -= b'"step":"chunk-' in data
+    if left[0] < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await create(store, key, data)
+
+
+Records.create = killed
+cli.main()
+"""
+
+
 def test_after_kill_9_no_finished_chunk_is_encoded_again(film: Path, tmp_path: Path) -> None:
     """What a killed run had finished is found by its result ids, only the rest is rendered; a late chunk is found, too.
 
@@ -131,10 +153,10 @@ def test_after_kill_9_no_finished_chunk_is_encoded_again(film: Path, tmp_path: P
     )
     place = Place(tmp_path / "out", {"ASSET_PIPELINE_PIPELINES_FILE": str(pipelines)})
     store = objects_of(place.settings)
-    with place.started("run", film, "--out", place.out) as running:
-        assert eventually(lambda: len(asyncio.run(chunk_results(store))) >= 3 * OUTPUTS, 60, 0.1)
-        running.kill()
-        running.wait()
+    program = (sys.executable, "-c", KILLED.replace("KILLED_AT", str(4 * OUTPUTS)))
+    with place.started("run", film, "--out", place.out, program=program) as running:
+        _, errors = running.communicate(timeout=60)
+        assert running.returncode == -signal.SIGKILL, errors
         check_alone(running.pid)
     finished = asyncio.run(chunk_results(store))
     with Runtime(place.settings, "test", None) as runtime:
