@@ -22,6 +22,7 @@ from dataflows.readings import Readings
 from dataflows.runtime import Runtime
 from dataflows.submit import sent, submission_of
 from dataflows.whole import whole
+from operators.kernel import give_memory_back
 from schemas.events import IngestEvent, StatusChanged
 from schemas.settings import Settings
 from sources.folder import Watcher, file_event
@@ -52,6 +53,7 @@ def started(
     settings: Settings, name: str, store: Path | None, on_event: Callable[[StatusChanged], None] | None = None
 ) -> Runtime:
     """The running runtime, once what a killed process left unfinished is gone; only for one that is `alone`."""
+    give_memory_back()
     shutil.rmtree(settings.process_folder(name) / "scratch", ignore_errors=True)
     runtime = Runtime(settings, name, store, on_event).start()
     alone_there = not settings.events and not settings.objects

@@ -8,10 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import media_factory as media
 import node
+import numpy as np
 import pytest
 from browser import chromium
+from flow_runs import Place, found
 from hls_ladder import PARAMS, RATE, Ladder, flashes, flashing, laddered
+from models_fixtures import speech
 from playwright.sync_api import Browser, Page
 from ranges import served
 
@@ -74,21 +78,21 @@ def ladder(tmp_path_factory: pytest.TempPathFactory) -> Ladder:
 @pytest.fixture
 def page(ladder: Ladder, chromium: Browser, tmp_path: Path) -> Iterator[Page]:
     """The player of the ladder."""
-    with played(ladder, chromium, tmp_path) as opened:
+    with played(ladder.folder, chromium, tmp_path) as opened:
         yield opened
 
 
 @contextmanager
-def played(ladder: Ladder, chromium: Browser, tmp_path: Path) -> Iterator[Page]:
+def played(folder: Path, chromium: Browser, tmp_path: Path, seconds: float = SECONDS) -> Iterator[Page]:
     """The player, all of whose media is buffered; a test fails on any error of the player or the page."""
     with ThreadPoolExecutor(1) as pool:
         script = pool.submit(node.installed, node.WEB).result() / "hls.js" / "dist" / "hls.min.js"
     (tmp_path / "page.html").write_text(PAGE)
-    with served({"/page.html": tmp_path / "page.html", "/hls.js": script, "/ladder": ladder.folder}) as address:
+    with served({"/page.html": tmp_path / "page.html", "/hls.js": script, "/ladder": folder}) as address:
         opened, wrong = chromium.new_page(), []
         opened.on("pageerror", lambda error: wrong.append(str(error)))
         opened.goto(f"{address}/page.html")
-        opened.wait_for_function(f"video.buffered.length && video.buffered.end(0) > {SECONDS - 0.1}")
+        opened.wait_for_function(f"video.buffered.length && video.buffered.end(0) > {seconds - 0.1}")
         yield opened
         wrong += opened.evaluate("said.errors")
         opened.close()
@@ -100,7 +104,7 @@ def test_av1_plays_and_shows_the_picture_of_each_time(chromium: Browser, tmp_pat
     rung = Rung(height=120, crf=30, gop_s=2.0, codec="av1", preset="10")
     params = PARAMS.model_copy(update={"ladder": (rung,)})
     ladder = laddered(flashing(tmp_path / "clip.mkv", SECONDS), tmp_path / "ladder", params=params, names=["av1120"])
-    with played(ladder, chromium, tmp_path) as page:
+    with played(ladder.folder, chromium, tmp_path) as page:
         assert one_range(page) == pytest.approx((0, SECONDS), abs=0.02)
         for number in (SECONDS * RATE - 1, 50, 49, 187, 0):
             found = page.evaluate("at", (number + 0.5) / RATE)
@@ -156,9 +160,35 @@ def test_pictures_and_sound_are_in_time(page: Page) -> None:
 
 def test_subtitles_are_shown(page: Page) -> None:
     """The group's track is offered under its name, and its cue is there at its time."""
-    page.evaluate("hls.subtitleTrack = 0; hls.subtitleDisplay = true")
-    page.wait_for_function("video.textTracks.length && video.textTracks[0].cues?.length")
-    track = page.evaluate(
-        "(t => [t.label, t.language, [...t.cues].map(c => [c.startTime, c.endTime, c.text])])(video.textTracks[0])"
+    assert subtitles(page, 0) == ["English", "en", [[1, 3, "Hello &amp; good day"]]]
+
+
+def subtitles(page: Page, number: int) -> list[Any]:
+    """A track's title, language and cues, once a player shows it."""
+    page.evaluate(f"hls.subtitleTrack = {number}; hls.subtitleDisplay = true")
+    track = f"video.textTracks[{number}]"
+    page.wait_for_function(f"{track}?.cues?.length")
+    shown: list[Any] = page.evaluate(
+        f"(t => [t.label, t.language, [...t.cues].map(c => [c.startTime, c.endTime, c.text])])({track})"
     )
-    assert track == ["English", "en", [[1, 3, "Hello &amp; good day"]]]
+    return shown
+
+
+def test_what_is_said_is_offered_beside_the_sources_subtitles(chromium: Browser, tmp_path: Path) -> None:
+    """A run publishes the transcript's captions in the ladder, as heard; a second run makes nothing anew."""
+    said, place = speech(), Place(tmp_path / "out")
+    seconds, clip = len(said) / 16_000, tmp_path / "in" / "clip.mp4"
+    clip.parent.mkdir()
+    sound = np.tile(np.repeat(said, media.RATE // 16_000), (2, 1))
+    media.write(clip, media.Clip(pts=range(int(24 * seconds)), audio=sound))
+    clip.with_name("clip.fr.srt").write_text("1\n00:00:01,000 --> 00:00:03,000\nBonjour\n")
+    row = place.run(clip.parent)["clip.mp4"]
+    folder = place.out / "published" / "default" / row["asset_id"] / "current"
+    with played(folder, chromium, tmp_path, int(seconds)) as page:
+        assert subtitles(page, 0) == ["fr", "fr", [[1, 3, "Bonjour"]]]
+        title, language, cues = subtitles(page, 1)
+    assert (title, language) == ("en (automatic)", "en")
+    assert "what your country can do for you" in " ".join(text.replace("\n", " ") for _, _, text in cues)
+    assert all(0 <= start < end <= seconds for start, end, _ in cues)
+    assert [variant["name"] for variant in place.table("variants")].count("hls") == 1
+    assert found(place.run(clip.parent)["clip.mp4"])["enrich.captions"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 VERSION = 7
+_STREAM, _SUBTITLED, _NO_CAPTIONS = "#EXT-X-STREAM-INF:", ',SUBTITLES="subtitles"', ",CLOSED-CAPTIONS=NONE"
+_TITLE = re.compile(r'#EXT-X-MEDIA:TYPE=SUBTITLES,.*?NAME="([^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -124,28 +127,40 @@ def master_playlist(
 ) -> str:
     """The variants from small to large, their key frames, and groups of audio and of subtitles ((name, label))."""
     lines = [*_first(), "#EXT-X-INDEPENDENT-SEGMENTS"]
-    lines += [_rendition("AUDIO", "audio", one.name, label) for one, label in _distinct(sounds)]
-    lines += [_rendition("SUBTITLES", "subtitles", name, label) for name, label in _named(texts)]
+    named = _named([(one.name, one.label) for one in sounds])
+    lines += [_rendition("AUDIO", "audio", name, label) for name, label in named]
     order = sorted(pictures, key=lambda one: (one.width * one.height, one.media.average))
     for one in order:
-        lines += [_variant(one, sounds, bool(texts), target), f"{one.name}.m3u8"]
+        lines += [_variant(one, sounds, target), f"{one.name}.m3u8"]
     lines += [_key_frames(one, target) for one in order if one.media.keys]
-    return "\n".join([*lines, ""])
+    return with_texts("\n".join([*lines, ""]), texts)
 
 
-def _distinct(sounds: Sequence[Sound]) -> list[tuple[Sound, Label]]:
-    labels = _named([(one.name, one.label) for one in sounds])
-    return [(one, label) for one, (_, label) in zip(sounds, labels, strict=True)]
+def with_texts(master: str, texts: Sequence[tuple[str, Label]]) -> str:
+    """A master playlist with subtitles ((name, label)), after those that it has already."""
+    if not texts:
+        return master
+    named = _named(texts, _TITLE.findall(master))
+    lines = [_with_group(line) for line in master.splitlines()]
+    first = next(place for place, line in enumerate(lines) if line.startswith(_STREAM))
+    group = [_rendition("SUBTITLES", "subtitles", name, label) for name, label in named]
+    return "\n".join([*lines[:first], *group, *lines[first:], ""])
 
 
-def _named(tracks: Sequence[tuple[str, Label]]) -> list[tuple[str, Label]]:
+def _with_group(line: str) -> str:
+    wanted = line.startswith(_STREAM) and _SUBTITLED not in line
+    return line.removesuffix(_NO_CAPTIONS) + _SUBTITLED + _NO_CAPTIONS if wanted else line
+
+
+def _named(tracks: Sequence[tuple[str, Label]], taken: Iterable[str] = ()) -> list[tuple[str, Label]]:
     """The same with titles that differ within the group."""
-    found: list[tuple[str, Label]] = []
+    found, titles = list[tuple[str, Label]](), set(taken)
     for name, label in tracks:
         title, count = label.title, 2
-        while title in {other.title for _, other in found}:
+        while title in titles:
             title, count = f"{label.title} {count}", count + 1
-        found.append((name, Label(title, label.language, label.default, label.forced, label.channels)))
+        titles.add(title)
+        found.append((name, replace(label, title=title)))
     return found
 
 
@@ -163,15 +178,14 @@ def _quoted(text: str) -> str:
     return "".join(sign if sign.isprintable() and sign != '"' else " " for sign in text)
 
 
-def _variant(one: Picture, sounds: Sequence[Sound], texts: bool, target: int) -> str:
+def _variant(one: Picture, sounds: Sequence[Sound], target: int) -> str:
     peak = one.media.peak(target) + max((sound.media.peak(target) for sound in sounds), default=0)
     mean = one.media.average + max((sound.media.average for sound in sounds), default=0)
     codecs = ",".join(dict.fromkeys([one.codecs, *(sound.codecs for sound in sounds)]))
     parts = [f"BANDWIDTH={max(peak, mean)}", f"AVERAGE-BANDWIDTH={mean}", f'CODECS="{codecs}"', _size(one)]
     parts += [f"FRAME-RATE={float(one.rate):.3f}", f"VIDEO-RANGE={one.hdr}"]
     parts += ['AUDIO="audio"'] if sounds else []
-    parts += ['SUBTITLES="subtitles"'] if texts else []
-    return f"#EXT-X-STREAM-INF:{','.join(parts)},CLOSED-CAPTIONS=NONE"
+    return f"{_STREAM}{','.join(parts)}{_NO_CAPTIONS}"
 
 
 def _key_frames(one: Picture, target: int) -> str:

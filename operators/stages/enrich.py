@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operators.stages import pictures, sounds, texts
+from operators.stages import captions, pictures, sounds, texts
 from operators.stages.groups import beside
 from operators.stages.services import Services
 from operators.stages.steps import events_of
@@ -15,6 +15,8 @@ async def run(services: Services, work: Work) -> Outcome[Work]:
     """All tasks that apply to the kind. A task without a model, consent or input is skipped, and says so."""
     first = await beside(_seen(services, work), _heard(services, work))
     runs = [run for group in first for run in group]
+    work = work.with_steps(*runs)
+    runs += await captions.run(services, work)
     work = work.with_steps(*runs)
     moments = await texts.gathered(services, work)
     words = await beside(texts.language(services, work, moments), texts.embedding(services, work, moments))

@@ -85,13 +85,16 @@ async def _entries(store: ObjectStore, about: dict[str, Any], output: Output, sp
 
 
 def variants_of(store: ObjectStore, work: Work) -> tuple[Variant, ...]:
-    """Every derived file that is for others, with its URL."""
-    return tuple(
-        Variant(**output.model_dump(), url=store.url(work.tenant, output.sha256), result_id=run.result.result_id)
+    """Every derived file that is for others, with its URL; of two with one name that of the later step."""
+    made = {
+        output.name: Variant(
+            **output.model_dump(), url=store.url(work.tenant, output.sha256), result_id=run.result.result_id
+        )
         for run in work.steps
         for output in run.result.outputs
         if output.role not in INTERNAL
-    )
+    }
+    return tuple(made.values())
 
 
 def edges_of(work: Work) -> tuple[Edge, ...]:
