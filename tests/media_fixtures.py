@@ -166,12 +166,17 @@ def _hevc(picture: Image.Image) -> tuple[bytes, bytes]:
         return configuration, bytes(next(source.demux(video=0)))
 
 
-def heic(picture: Image.Image, quarter_turns: int = 0) -> bytes:
-    """A HEIC file (ISO/IEC 23008-12) of one item, shown after so many quarter turns against the clock."""
+def heic(picture: Image.Image, quarter_turns: int = 0, points: tuple[int, int] | None = None) -> bytes:
+    """A HEIC file (ISO/IEC 23008-12) of one item, shown after so many quarter turns against the clock.
+
+    Its colour is named by code points (primaries, transfer), or not at all.
+    """
     configuration, data = _hevc(picture)
     ispe = _box(b"ispe", bytes(4), struct.pack(">II", *picture.size))
-    properties = _box(b"ipco", configuration, ispe, _box(b"irot", bytes([quarter_turns])))
-    links = _box(b"ipma", bytes(4), struct.pack(">IHB3B", 1, 1, 3, 0x81, 2, 0x83))
+    colours = [_box(b"colr", b"nclx", struct.pack(">HHHB", *points, 6, 0))] if points else []
+    properties = _box(b"ipco", configuration, ispe, _box(b"irot", bytes([quarter_turns])), *colours)
+    used = bytes((0x81, 2, 0x83, 4))[: 3 + len(colours)]
+    links = _box(b"ipma", bytes(4), struct.pack(">IHB", 1, 1, len(used)), used)
     ftyp = _box(b"ftyp", b"heic", bytes(4), b"mif1heic")
 
     def meta(offset: int) -> bytes:

@@ -8,6 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageCms
 
+from operators.media import h273
+from operators.media.icc import code_points
+from operators.media.tonemap import Volume, mapped_still
+
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -63,9 +67,21 @@ def profile_name(icc: bytes | None) -> str | None:
         return None
 
 
+def volume_of(icc: bytes | None) -> Volume | None:
+    """The colour volume of a profile that names PQ or HLG."""
+    points = code_points(icc) if icc else None
+    transfer = h273.TRANSFER.get(points[1], "") if points else ""
+    if points is None or transfer not in h273.HDR:
+        return None
+    return Volume(h273.PRIMARIES.get(points[0], "bt2020"), transfer)
+
+
 def is_wide(icc: bytes | None) -> bool:
-    """Whether an RGB profile's primaries span clearly more than sRGB's, as Display P3's and Rec. 2020's do."""
-    if not icc:
+    """Whether an RGB profile's primaries span clearly more than sRGB's, as Display P3's and Rec. 2020's do.
+
+    PQ and HLG do not count: 8 bits are too few for them.
+    """
+    if not icc or volume_of(icc):
         return False
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile
@@ -100,8 +116,10 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """RGB or RGBA in sRGB of an 8-bit picture, alpha kept; without a usable profile it is sRGB already."""
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
     base = image.convert(image.mode[:-1]) if alpha is not None else image
-    name = profile_name(icc)
-    converted = _converted(base, icc) if icc and name and not name.startswith("sRGB") else None
+    name, volume = profile_name(icc), volume_of(icc)
+    converted = Image.fromarray(mapped_still(np.asarray(base.convert("RGB")), volume)) if volume else None
+    if icc and name and not name.startswith("sRGB") and not volume:
+        converted = _converted(base, icc)
     result = converted or (base if base.mode == "RGB" else base.convert("RGB"))
     if alpha is not None:
         result.putalpha(alpha)

@@ -27,6 +27,7 @@ from PIL import (  # noqa: F401  (each plugin registers itself when it is import
 )
 
 from operators.media import jxl, raw, svg  # noqa: F401  (as above)
+from operators.media.cicp import tell_colour
 from operators.media.colour import is_wide, profile_name
 from operators.media.gain_map import has_gain_map
 from operators.media.metadata import image_metadata
@@ -113,6 +114,7 @@ def opened(path: Path, limits: Limits) -> Iterator[ImageFile.ImageFile]:
         try:
             with Image.open(path, formats=FORMATS) as image:
                 limit_pixels(image, limits)
+                tell_colour(image, path)
                 yield image
         except AssetError:
             raise

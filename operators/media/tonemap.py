@@ -22,6 +22,7 @@ _MOST_NITS = 10_000.0
 _BEYOND = 0.02
 _KNEE = 0.9
 _GAMMA = 2.4
+_ROWS = 64
 
 # x and y of red, green and blue; white is D65 in all (ITU-T H.273, table 2).
 _XY = {
@@ -54,7 +55,7 @@ def volume_of(track: VideoTrack) -> Volume | None:
 
 def mapped(rgb: np.ndarray, volume: Volume) -> np.ndarray:
     """R'G'B' of the volume (..., 3), each 0..1, as R'G'B' of BT.709 for a display of ITU-R BT.1886, each 0..1."""
-    nits = _into_gamut(_display_light(rgb, volume.transfer) @ _between(volume.primaries, "bt709").T)
+    nits = _into_gamut(_display_light(rgb, volume.transfer) @ between(volume.primaries, "bt709").T)
     light = _rolled_off(nits, volume) / WHITE_NITS
     signal: np.ndarray = np.clip(light, 0, 1) ** (1 / _GAMMA)
     return signal
@@ -82,6 +83,16 @@ def nits_to_pq(nits: np.ndarray) -> np.ndarray:
     power = (np.maximum(nits, 0) / _MOST_NITS) ** _M1
     signal: np.ndarray = ((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2
     return signal
+
+
+def mapped_still(pixels: np.ndarray, volume: Volume) -> np.ndarray:
+    """The same of 8-bit pixels (height, width, 3), coded for sRGB (IEC 61966-2-1), a few rows at a time."""
+    out = np.empty_like(pixels)
+    for top in range(0, len(pixels), _ROWS):
+        light = mapped(pixels[top : top + _ROWS] / np.float32(255), volume) ** _GAMMA
+        coded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+        out[top : top + _ROWS] = np.rint(coded * 255)
+    return out
 
 
 def _display_light(signal: np.ndarray, transfer: str) -> np.ndarray:
@@ -131,15 +142,15 @@ def _hermite(e1: np.ndarray, most: float) -> np.ndarray:
 
 def _into_gamut(light: np.ndarray) -> np.ndarray:
     """Negative channels come in towards the grey of the same luminance, softly from 0.9 of the way out."""
-    grey = np.maximum(light @ _between("bt709", "xyz")[1], 1e-9)[..., None]
+    grey = np.maximum(light @ between("bt709", "xyz")[1], 1e-9)[..., None]
     far = np.maximum(1 - light.min(axis=-1, keepdims=True) / grey, 1e-9)
     near = np.where(far > _KNEE, _KNEE + (1 - _KNEE) * np.tanh((far - _KNEE) / (1 - _KNEE)), far)
     inside: np.ndarray = grey + (light - grey) * near / far
     return inside
 
 
-def _between(source: str, target: str) -> np.ndarray:
-    """The matrix (3, 3) from linear RGB of these primaries to those, or to "xyz"."""
+def between(source: str, target: str) -> np.ndarray:
+    """The matrix (3, 3) from linear RGB of these primaries to those, or to "xyz" of D65."""
     matrix = _to_xyz(_XY[source])
     return matrix if target == "xyz" else np.linalg.solve(_to_xyz(_XY[target]), matrix)
 
