@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -26,7 +26,7 @@ from operators.loop import Loop
 from operators.office import Office
 from operators.pools import Lane, Models, Pools
 from operators.stages.services import Services
-from schemas.asset import Source, Work
+from schemas.asset import Work
 from schemas.events import StatusChanged
 from schemas.messages import Message, Record
 from schemas.outcome import Failed
@@ -35,7 +35,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic, full_name
 from sinks.delta import DeltaSink
 from sinks.kafka import KafkaSink
-from sources.fetch import descriptor_of, open_source
+from sources.fetch import descriptor_of, open_source, parts_of
 from sources.inbox import InboxSource
 from sources.kafka import KafkaFeed, feeds
 from sources.kafka_admin import KafkaAdmin
@@ -128,16 +128,10 @@ class Runtime:
 
     def _services(self) -> Services:
         settings, policy = self.settings, policy_of(self.settings)
-
-        def fetch(source: Source, limit: int) -> AsyncGenerator[bytes, None]:
-            return open_source(source, limit, policy)
-
-        def descriptor(source: Source) -> int | None:
-            return descriptor_of(source, policy)
-
         return Services(
             store=self.store, index=index_of(settings), pools=self.pools, sniffers=self.sniffers, profiles=PROFILES,
-            channels=channels_of(settings), pipelines=settings.pipelines(), fetch=fetch, descriptor=descriptor,
+            channels=channels_of(settings), pipelines=settings.pipelines(), fetch=partial(open_source, policy=policy),
+            descriptor=partial(descriptor_of, policy=policy), parts=partial(parts_of, policy=policy),
             scratch=self.scratch, clock_ms=now_ms, on_event=self._on_event, office=Office.installed(settings.office),
             spread=self.spreading,
         )  # fmt: skip

@@ -13,19 +13,19 @@ import socket
 import struct
 from asyncio import StreamReader, StreamWriter
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import reduction
 from typing import Any, BinaryIO, cast
+
+from schemas.ports import Parts
 
 BLOCK = 512 * 2**10
 _KEPT = 32
 _BUFFER = 256 * 2**10
 _ASKED, _ANSWERED = struct.Struct(">QI"), struct.Struct(">I")
 _MOST = 4 * 2**20
-
-Read = Callable[[int, int], Awaitable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,13 @@ class _Positioned(io.RawIOBase):
 
 
 @asynccontextmanager
-async def serving(read: Read, size: int) -> AsyncIterator[Handle]:
-    """A handle of what `read(start, end)` gives, answered for as long as the context lasts."""
+async def serving(parts: Parts) -> AsyncIterator[Handle]:
+    """A handle of a file that is read in parts, answered for as long as the context lasts."""
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_unix_connection(sock=ours)
-    answering = asyncio.create_task(_answer(_Blocks(read, size), reader, writer))
+    answering = asyncio.create_task(_answer(_Blocks(parts), reader, writer))
     try:
-        yield Handle(theirs.fileno(), size, served=True)
+        yield Handle(theirs.fileno(), parts.size, served=True)
     finally:
         answering.cancel()
         await asyncio.gather(answering, return_exceptions=True)
@@ -133,8 +133,8 @@ async def _answer(blocks: _Blocks, reader: StreamReader, writer: StreamWriter) -
 class _Blocks:
     """A file in blocks, the last of which are kept; the one after what is read in a row is fetched ahead."""
 
-    def __init__(self, read: Read, size: int) -> None:
-        self._read, self.size = read, size
+    def __init__(self, parts: Parts) -> None:
+        self._read, self.size = parts.read, parts.size
         self._blocks: OrderedDict[int, asyncio.Future[bytes]] = OrderedDict()
 
     async def read(self, start: int, end: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +22,13 @@ class Stored(NamedTuple):
     bytes: int
     at_ms: int
     key: str
+
+
+class Parts(NamedTuple):
+    """A file that is elsewhere: its size in bytes, and what reads it from `start` up to `end`."""
+
+    size: int
+    read: Callable[[int, int], Awaitable[bytes]]
 
 
 class ObjectStore(Protocol):

@@ -13,9 +13,11 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from schemas.asset import Source
 from schemas.errors import AssetError
+from schemas.ports import Parts
+from sources import urls
 from sources.urls import FetchPolicy, Validator, open_url, validator_of
 
-__all__ = ["FetchPolicy", "Validator", "descriptor_of", "open_source", "validator_of"]
+__all__ = ["FetchPolicy", "Validator", "descriptor_of", "open_source", "parts_of", "validator_of"]
 
 BLOCK = 2**20
 
@@ -36,6 +38,16 @@ async def open_source(source: Source, limit: int, policy: FetchPolicy) -> AsyncG
 def descriptor_of(source: Source, policy: FetchPolicy) -> int | None:
     """A descriptor to read a local file by, None for other sources. Raises source_missing, path_outside_input."""
     return _opened(_path_of(source), source.root) if source.uri.startswith("file:") and policy.files else None
+
+
+async def parts_of(source: Source, limit: int, policy: FetchPolicy) -> Parts | None:
+    """What reads a URL's file by ranges; None for other sources, and where its server gives none."""
+    if source.uri.startswith("file:"):
+        return None
+    try:
+        return await urls.parts_of(source, limit, policy)
+    except AssetError:
+        return None
 
 
 def _path_of(source: Source) -> str:

@@ -6,19 +6,24 @@ import asyncio
 import re
 import ssl
 import unicodedata
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from functools import cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 import httpx
 
 from schemas.asset import Source
 from schemas.errors import AssetError
+from schemas.ports import Parts
 from sources.addresses import ip_of, is_listed, is_public, resolve
 
+# a part of a file that is long in coming is not waited for: the whole one is under way, too
+_PART_S, _FIRST_PART = 10.0, 512 * 2**10
+_PLACE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 Resolver = Callable[[str], Awaitable[Sequence[str]]]
 
@@ -67,6 +72,42 @@ async def open_url(source: Source, limit: int, policy: FetchPolicy) -> AsyncGene
             yield chunk
 
 
+async def parts_of(source: Source, limit: int, policy: FetchPolicy) -> Parts:
+    """The file that `open_url` would read, to be read by ranges (RFC 9110, 14).
+
+    Raises as `open_url` does, url_status where the server gives none.
+    """
+    size, first = await _part(source, 0, _FIRST_PART, limit, policy)
+
+    async def read(start: int, end: int) -> bytes:
+        if end <= len(first):
+            return first[start:end]
+        found, data = await _part(source, start, end, limit, policy)
+        if (found, len(data)) != (size, end - start):
+            raise AssetError("source_changed", f"{len(data)} bytes from {start} on, {found} in all")
+        return data
+
+    return Parts(size, read)
+
+
+async def _part(source: Source, start: int, end: int, limit: int, policy: FetchPolicy) -> tuple[int, bytes]:
+    """The whole file's size and its bytes from `start` up to `end` or its own."""
+    deadline = asyncio.get_running_loop().time() + min(_PART_S, policy.total_s)
+    wanted = {"Range": f"bytes={start}-{end - 1}"}
+    async with _answer("GET", source.uri, policy, deadline, wanted) as (response, _):
+        place = _PLACE.fullmatch(response.headers.get("content-range", "").strip())
+        if response.status_code != 206 or place is None:
+            raise AssetError("url_status", f"status {response.status_code} where a range was asked for")
+        _check_headers(response, source.validator, limit)
+        first, last, size = map(int, place.groups())
+        if first != start or last != min(end, size) - 1 or size > limit:
+            raise AssetError("url_status", f"bytes {first} to {last} of {size} where others were asked for")
+        data, body = bytearray(), response.aiter_raw()
+        while len(data) <= last - first and (chunk := await _next(body, deadline)):
+            data += chunk
+        return size, bytes(data[: last - first + 1])
+
+
 async def validator_of(url: str, policy: FetchPolicy) -> Validator:
     """Asks by HEAD, or by GET without its body where HEAD is refused. Raises as `open_url` does."""
     try:
@@ -97,12 +138,12 @@ async def _next(body: AsyncIterator[bytes], deadline: float) -> bytes:
 
 @asynccontextmanager
 async def _answer(
-    method: str, url: str, policy: FetchPolicy, deadline: float
+    method: str, url: str, policy: FetchPolicy, deadline: float, headers: Mapping[str, str] = MappingProxyType({})
 ) -> AsyncIterator[tuple[httpx.Response, httpx.URL]]:
     """The first answer that is no redirect, and its URL; every hop is checked like the first."""
     address = _checked_url(url)
     for _ in range(policy.max_redirects + 1):
-        async with _sent(method, address, policy, deadline) as response:
+        async with _sent(method, address, policy, deadline, headers) as response:
             if not response.has_redirect_location:
                 yield response, address
                 return
@@ -126,7 +167,9 @@ def _checked_url(url: str, base: httpx.URL | None = None) -> httpx.URL:
 
 
 @asynccontextmanager
-async def _sent(method: str, url: httpx.URL, policy: FetchPolicy, deadline: float) -> AsyncIterator[httpx.Response]:
+async def _sent(
+    method: str, url: httpx.URL, policy: FetchPolicy, deadline: float, headers: Mapping[str, str]
+) -> AsyncIterator[httpx.Response]:
     with _url_errors():
         async with asyncio.timeout_at(deadline):
             addresses = await _addresses(url, policy)
@@ -134,7 +177,7 @@ async def _sent(method: str, url: httpx.URL, policy: FetchPolicy, deadline: floa
     async with httpx.AsyncClient(verify=_tls(), timeout=times, trust_env=False) as client:
         with _url_errors():
             async with asyncio.timeout_at(deadline):
-                response = await _first(client, method, url, addresses)
+                response = await _first(client, method, url, addresses, headers)
         try:
             yield response
         finally:
@@ -158,13 +201,15 @@ async def _addresses(url: httpx.URL, policy: FetchPolicy) -> list[str]:
     return found
 
 
-async def _first(client: httpx.AsyncClient, method: str, url: httpx.URL, addresses: list[str]) -> httpx.Response:
+async def _first(
+    client: httpx.AsyncClient, method: str, url: httpx.URL, addresses: list[str], more: Mapping[str, str]
+) -> httpx.Response:
     """The answer of the first address that takes the connection.
 
     The request goes to the checked address itself, so that no second look-up can lead elsewhere; the name
     stays in the Host header and in TLS, where the certificate is checked against it.
     """
-    headers = {"Host": url.netloc.decode(), "Accept-Encoding": "identity", "User-Agent": "asset-pipeline"}
+    headers = {"Host": url.netloc.decode(), "Accept-Encoding": "identity", "User-Agent": "asset-pipeline", **more}
     for left, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
         pinned = client.build_request(
             method, url.copy_with(host=address), headers=headers,

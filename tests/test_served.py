@@ -17,6 +17,7 @@ from waiting import failure
 from operators.media.first import FirstSegment
 from operators.pools import Lane, Pools
 from operators.served import BLOCK, Handle, serving
+from schemas.ports import Parts
 
 ROOT = Path(__file__).parent.parent
 DATA = np.random.default_rng(3).integers(0, 256, 5 * BLOCK + 1234, np.uint8).tobytes()
@@ -46,7 +47,7 @@ def test_a_task_reads_a_served_file_as_any_other(pools: Pools) -> None:
     reads, places = Reads(), [(0, 10), (BLOCK - 5, 10), (3 * BLOCK, 2 * BLOCK), (len(DATA) - 7, 100), (len(DATA), 5)]
 
     async def main() -> list[bytes]:
-        async with serving(reads, len(DATA)) as handle:
+        async with serving(Parts(len(DATA), reads)) as handle:
             return await pools.run("first", faults.read_places, handle, places)
 
     assert asyncio.run(main()) == [DATA[at : at + length] for at, length in places]
@@ -73,7 +74,7 @@ def test_only_what_is_needed_is_read(pools: Pools, tmp_path: Path) -> None:
     reads = Reads(source.read_bytes())
 
     async def main() -> FirstSegment:
-        async with serving(reads, len(reads.data)) as handle:
+        async with serving(Parts(len(reads.data), reads)) as handle:
             return await pools.run("first", first_of, handle)
 
     assert asyncio.run(main()).pictures == 48
@@ -87,7 +88,7 @@ def test_a_failing_store_ends_the_task_and_not_the_flow(pools: Pools) -> None:
         raise RuntimeError("away")
 
     async def main() -> None:
-        async with serving(broken, len(DATA)) as handle:
+        async with serving(Parts(len(DATA), broken)) as handle:
             await pools.run("first", faults.read_places, handle, [(0, 10)])
 
     assert failure(main()).code == "internal"
@@ -98,7 +99,7 @@ def test_a_task_that_asks_for_nonsense_is_not_answered(pools: Pools) -> None:
     """A worker that was taken over gets no bytes beyond the file, and does not hold the flow."""
 
     async def main() -> None:
-        async with serving(Reads(), len(DATA)) as handle:
+        async with serving(Parts(len(DATA), Reads())) as handle:
             await pools.run("first", faults.ask_beyond, handle)
 
     assert failure(main()).code == "internal"
@@ -110,7 +111,7 @@ def test_descriptors_are_closed(pools: Pools) -> None:
     async def main() -> None:
         before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(3):
-            async with serving(Reads(), len(DATA)) as handle:
+            async with serving(Parts(len(DATA), Reads())) as handle:
                 await pools.run("first", faults.read_places, handle, [(0, 1)])
         gc.collect()
         assert len(list(Path("/proc/self/fd").iterdir())) <= before

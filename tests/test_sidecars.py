@@ -86,8 +86,11 @@ def services() -> Services:
     async def nothing_to_show(*_task: object, **_limits: object) -> None:
         raise AssetError("no_key_frame")
 
+    async def no_ranges(*_source: object) -> None:
+        pass
+
     pools = SimpleNamespace(run=nothing_to_show)
-    nobody = {"descriptor": lambda _source: None, "on_event": lambda _event: None}
+    nobody = {"descriptor": lambda _source: None, "parts": no_ranges, "on_event": lambda _event: None}
     return cast(Services, SimpleNamespace(store=store, pools=pools, clock_ms=lambda: 1, **nobody))
 
 

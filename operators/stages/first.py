@@ -8,11 +8,12 @@ is withdrawn. `growth` lets the playlist grow while the preview is made.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,6 +30,7 @@ from operators.stages.validate import original_of
 from schemas.asset import Source, StepResult, StepRun, Work
 from schemas.errors import AssetError, State, as_asset_error
 from schemas.events import StatusChanged
+from schemas.ports import Parts
 
 VERSION = "1"
 LANE = "first"
@@ -59,23 +61,27 @@ def step_of(work: Work) -> Step:
 
 @dataclass(frozen=True)
 class Shown:
-    """A published segment, how long it took in s, and the URL of its playlist."""
+    """A published segment, how long it took in s, and the URL of its playlist.
+
+    `read` are the places and SHA-256 digests of the bytes that it was made of, where they were not the fetch's own.
+    """
 
     segment: FirstSegment
     took: float
     url: str
+    read: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
 
 Found = Shown | StatusChanged | None
 
 
 @asynccontextmanager
-async def beside(services: Services, work: Work, source: Source) -> AsyncIterator[asyncio.Task[Found]]:
-    """Begins with a local file's first segment, and gives it a head start; an error inside withdraws it.
+async def beside(services: Services, work: Work, source: Source, limit: int) -> AsyncIterator[asyncio.Task[Found]]:
+    """Begins with the source's first segment, and gives it a head start; an error inside withdraws it.
 
     The task gives what was published, or the event that says why nothing was; None for what is no video.
     """
-    task = asyncio.create_task(_local(services, work, source))
+    task = asyncio.create_task(_early(services, work, source, limit))
     try:
         await asyncio.wait({task}, timeout=HEAD_START_S)
         yield task
@@ -87,9 +93,15 @@ async def beside(services: Services, work: Work, source: Source) -> AsyncIterato
         raise
 
 
-async def _local(services: Services, work: Work, source: Source) -> Found:
-    descriptor = await asyncio.to_thread(_opened, services, work, source)
-    if descriptor is None:
+async def _early(services: Services, work: Work, source: Source, limit: int) -> Found:
+    """Of a local file, or by ranges of a URL; None of other sources, which are shown once they are in the store."""
+    if not may_be_video(work):
+        return None
+    try:
+        descriptor = await asyncio.to_thread(services.descriptor, source)
+        if descriptor is None:
+            return await _ranged(services, work, source, limit)
+    except AssetError:  # the fetch tells it
         return None
     try:
         return await _show(services, work, Handle(descriptor, os.fstat(descriptor).st_size))
@@ -97,12 +109,20 @@ async def _local(services: Services, work: Work, source: Source) -> Found:
         os.close(descriptor)
 
 
-def _opened(services: Services, work: Work, source: Source) -> int | None:
-    """A local file's descriptor; that there is none, is for the fetch to tell."""
-    try:
-        return services.descriptor(source) if may_be_video(work) else None
-    except AssetError:
+async def _ranged(services: Services, work: Work, source: Source, limit: int) -> Shown | None:
+    """What is read is remembered, since a server may give other bytes to the fetch. Raises as the task does."""
+    parts, read = await services.parts(source, limit), dict[tuple[int, int], str]()
+    if parts is None:
         return None
+
+    async def reading(start: int, end: int) -> bytes:
+        data = await parts.read(start, end)
+        read[start, end] = hashlib.sha256(data).hexdigest()
+        return data
+
+    async with serving(Parts(parts.size, reading)) as handle:
+        shown = await _published(services, work, handle)
+    return replace(shown, read=read) if shown else None
 
 
 def may_be_video(work: Work) -> bool:
@@ -112,18 +132,21 @@ def may_be_video(work: Work) -> bool:
 
 async def _show(services: Services, work: Work, handle: Handle) -> Found:
     """Makes and publishes the segment; an error is told as the reason why there is none."""
-    request, started = work.record.request, time.monotonic()
-    named = f"*{PurePosixPath(request.source.name).suffix}"
     try:
-        segment = await services.pools.run(
-            LANE, show, handle, named, request.declared.media_type, work.pipeline, limits=LIMITS
-        )
-        if segment is None:
-            return None
-        url = await publish(services, work, segment)
+        return await _published(services, work, handle)
     except AssetError as error:
         return _told(services, work, State.SKIPPED, code=error.code, detail=error.detail)
-    took = round(time.monotonic() - started, 4)
+
+
+async def _published(services: Services, work: Work, handle: Handle) -> Shown | None:
+    request, started = work.record.request, time.monotonic()
+    named = f"*{PurePosixPath(request.source.name).suffix}"
+    segment = await services.pools.run(
+        LANE, show, handle, named, request.declared.media_type, work.pipeline, limits=LIMITS
+    )
+    if segment is None:
+        return None
+    url, took = await publish(services, work, segment), round(time.monotonic() - started, 4)
     _told(services, work, State.COMPLETED, url=url, duration_s=took)
     return Shown(segment, took, url)
 
@@ -162,9 +185,12 @@ def _told(services: Services, work: Work, state: State, **rest: Any) -> StatusCh
 async def adopted(services: Services, work: Work, shown: Found) -> tuple[list[StepRun], list[StatusChanged]]:
     """The segment under its result id, and the events to keep.
 
-    Where nothing was shown yet, one that is known from another ingest of the same bytes is, or it is made of the
-    stored object.
+    Where nothing was shown yet, or of other bytes, one that is known from another ingest of the same bytes is, or it is
+    made of the stored object.
     """
+    if isinstance(shown, Shown) and not await _is_of(services, work, shown):
+        await _taken_away(services, work)
+        shown = None
     if shown is None and may_be_video(work):
         shown = await _known(services, work) or await _stored(services, work)
     if not isinstance(shown, Shown):
@@ -177,6 +203,16 @@ async def adopted(services: Services, work: Work, shown: Found) -> tuple[list[St
     run = await once(services, work, step_of(work), compute, quiet=True)
     (event,) = events_of(services, work, [run])
     return [run], [event.model_copy(update={"url": shown.url, "duration_s": shown.took})]
+
+
+async def _is_of(services: Services, work: Work, shown: Shown) -> bool:
+    """Whether the original has the bytes that the segment was made of."""
+    sha256 = original_of(work).sha256
+    for (start, end), digest in shown.read.items():
+        data = await services.store.read_range(work.tenant, sha256, start, end)
+        if hashlib.sha256(data).hexdigest() != digest:
+            return False
+    return True
 
 
 def _made(segment: FirstSegment, scratch: Path) -> Made:
@@ -213,7 +249,7 @@ async def _stored(services: Services, work: Work) -> Found:
     async def read(start: int, end: int) -> bytes:
         return await services.store.read_range(work.tenant, original.sha256, start, end)
 
-    async with serving(read, original.bytes) as handle:
+    async with serving(Parts(original.bytes, read)) as handle:
         return await _show(services, work, handle)
 
 
@@ -225,10 +261,15 @@ async def withdraw(services: Services, work: Work, error: AssetError) -> StatusC
 
 
 async def _withdrawn(services: Services, work: Work, error: AssetError) -> StatusChanged | None:
+    if not await _taken_away(services, work) and work.step("preview.first") is None:
+        return None
+    return _told(services, work, State.FAILED, code=error.code, detail=error.detail, attempt=2)
+
+
+async def _taken_away(services: Services, work: Work) -> bool:
+    """Deletes what was published; whether there was any."""
     keys = await services.store.keys(private_key(work, "").rstrip("/"))
     # the playlist goes first: a player must not find one without segments
     for key in sorted(keys, key=lambda key: not key.endswith(PLAYLIST)):
         await services.store.delete(key)
-    if not keys and work.step("preview.first") is None:
-        return None
-    return _told(services, work, State.FAILED, code=error.code, detail=error.detail, attempt=2)
+    return bool(keys)

@@ -128,8 +128,9 @@ async def _original(services: Services, work: Work, step: Step, source: Source) 
 
     async def bring() -> StepResult:
         nonlocal shown
-        async with first.beside(services, work, source) as showing:
-            result = await fetch(services, work, step, source, limit_of(work.pipeline))
+        limit = limit_of(work.pipeline)
+        async with first.beside(services, work, source, limit) as showing:
+            result = await fetch(services, work, step, source, limit)
             shown = await showing
         return result
 
