@@ -69,6 +69,7 @@ class Clip:
     pixel_aspect: str | None = None
     interlaced: bool = False
     audio: np.ndarray | None = None
+    sound_codec: str = "aac"
     layout: str = "stereo"
     audio_start: Fraction = Fraction(0)
     colour: tuple[int, int, int] | None = None
@@ -78,7 +79,11 @@ def write(path: Path, clip: Clip = Clip()) -> Path:
     """Writes a clip; the container follows the file's name."""
     with av.open(str(path), "w") as container:
         stream = _video_stream(container, clip)
-        sound = container.add_stream("aac", rate=RATE, layout=clip.layout) if clip.audio is not None else None
+        sound = (
+            container.add_stream(clip.sound_codec, rate=RATE, layout=clip.layout) if clip.audio is not None else None
+        )
+        if sound is not None and clip.sound_codec.startswith("wma"):
+            sound.bit_rate = 128_000
         for number, pts in enumerate(clip.pts):
             container.mux(stream.encode(_picture(clip, number, pts)))
         container.mux(stream.encode(None))

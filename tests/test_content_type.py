@@ -37,6 +37,13 @@ MEDIA = [
     ("a.m4a", "+aac", "ipod", "audio/mp4", "audio"),
     ("a.aac", "+aac", "adts", "audio/aac", "audio"),
     ("a.aiff", "+pcm_s16be", None, "audio/aiff", "audio"),
+    ("a.ac3", "+ac3", None, "audio/ac3", "audio"),
+    ("a.eac3", "+eac3", None, "audio/ac3", "audio"),
+    ("a.wv", "+wavpack", None, "audio/x-wavpack", "audio"),
+    ("a.tta", "+tta", None, "audio/x-tta", "audio"),
+    ("a.au", "+pcm_s16be", None, "audio/basic", "audio"),
+    ("a.caf", "+pcm_s16le", None, "audio/x-caf", "audio"),
+    ("a.w64", "+pcm_s16le", None, "audio/x-w64", "audio"),
 ]
 
 
@@ -49,6 +56,35 @@ def test_media_containers_are_told_by_content(
     found = detect(sample_of(tmp_path / "nameless"))
     assert (found.media_type, found.kind) == (media_type, kind)
     check_declared(found, media_type, name)
+
+
+DV = b"".join(
+    (bytes((section << 5 | 31, 7, 0)) if section == 0 else bytes((section << 5, 0, 0))).ljust(80)
+    for section in (0, 1, 1, 2)
+)
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "media_type", "kind"),
+    [
+        (b"#!AMR\n<\x24\x03\xb7P", "voice.amr", "audio/amr", "audio"),
+        (b"#!AMR-WB\n\x04", "voice.awb", "audio/amr", "audio"),
+        (b"\x7f\xfe\x80\x01\xfc\x3c", "film.dts", "audio/vnd.dts", "audio"),
+        (b"MAC \x96\x0f", "song.ape", "audio/x-ape", "audio"),
+        (DV, "tape.dv", "video/x-dv", "video"),
+    ],
+)
+def test_first_bytes_tell(head: bytes, name: str, media_type: str, kind: str) -> None:
+    """Formats that nothing here writes are known by the mark at their start."""
+    found = detect(head.ljust(4000, b"\x55"))
+    assert (found.media_type, found.kind) == (media_type, kind)
+    check_declared(found, media_type, name)
+
+
+@pytest.mark.parametrize("data", [b"\x0b\x77", b"\x0b\x77" + bytes(3000), b"\x1f\x07\0" + bytes(400), DV[:200]])
+def test_a_beginning_is_not_enough(data: bytes) -> None:
+    """Two bytes of a sync word, or a first block without the others, are nothing."""
+    assert detect(data).family not in ("ac3", "dv")
 
 
 @pytest.mark.parametrize("name", ["jpg", "png", "webp", "gif", "tiff", "bmp", "avif", "heic"])

@@ -128,6 +128,31 @@ def test_a_web_friendly_source_s_own_packets_are_its_first_segment(tmp_path: Pat
     assert first_of(source, tight).copied and not first_of(source).copied
 
 
+def test_sound_whose_frames_have_no_times_is_heard(tmp_path: Path) -> None:
+    """Decoders of Windows Media leave times out: the sound is there from its start, as long as the pictures."""
+    clip = make.Clip(codec="wmv2", audio=make.tone(4, 0.2), sound_codec="wmav2")
+    found = first_of(make.write(tmp_path / "source.wmv", clip))
+    with av.open(str(written(tmp_path, found))) as container:
+        samples = sum(frame.samples for frame in container.decode(audio=0))
+    assert samples / make.RATE == pytest.approx(float(found.end), abs=0.06)
+
+
+def test_a_tape_is_cut_where_it_should_be(tmp_path: Path) -> None:
+    """Raw DV, all of whose pictures are key frames and which has no index: each picture is there once, in its chunk."""
+    tape = tmp_path / "tape.dv"
+    with av.open(str(tape), "w") as container:
+        pictures = container.add_stream("dvvideo", rate=25, width=720, height=576, pix_fmt="yuv420p")
+        for number in range(100):
+            frame = av.VideoFrame.from_ndarray(make.numbered(number, (720, 576)), "rgb24")
+            frame.pts = number
+            container.mux(pictures.encode(frame))
+        container.mux(pictures.encode(None))
+    plan = planned(tape)
+    assert len(plan.chunks) > 2 and 1.5 <= first_of(tape).end <= 3
+    joined, _ = rendered(tape, tmp_path / "chunks", plan)
+    assert [number for _, number in make.shown(joined)] == list(range(100))
+
+
 def test_damage_in_the_first_seconds_is_an_error(tmp_path: Path) -> None:
     """Nothing is shown of a video whose first pictures cannot be decoded."""
     source = make.write(tmp_path / "source.mp4", make.Clip(pixel_format="yuv444p"))

@@ -15,7 +15,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from operators.media.source import UNCUT, corrupt, only, opened, origin_of, packets_of, video_of
+from operators.media.source import UNCUT, corrupt, only, opened, origin_of, packets_of, rate_of, video_of
 from schemas.errors import AssetError
 
 Range = tuple[int | None, int | None]
@@ -130,7 +130,7 @@ def _timeline(pictures: array[int], keys: list[int], last: int, video: Any, orig
     ordered = np.sort(np.frombuffer(pictures, np.int64))
     steps = np.diff(ordered)
     mean = Fraction(int(ordered[-1] - ordered[0]), max(1, len(steps)))
-    rate = video.average_rate or (1 / (mean * video.time_base) if mean else Fraction(25))
+    rate = rate_of(video) or (1 / (mean * video.time_base) if mean else Fraction(25))
     return Timeline(
         time_base=video.time_base,
         origin=origin,

@@ -240,8 +240,9 @@ def _heard(track: Any, packets: Sequence[Any], origin: Fraction, rate: int, unti
 
     def timed() -> Iterator[Any]:
         for frame in _decoded(track, packets):
-            base = frame.time_base or track.time_base
-            frame.pts, frame.time_base = frame.pts - round(origin / base), base
+            base = frame.time_base = frame.time_base or track.time_base
+            if frame.pts is not None:
+                frame.pts -= round(origin / base)
             yield frame
 
     frames = timed()

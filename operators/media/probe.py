@@ -15,7 +15,18 @@ from operators.media.boxes import require_whole
 from operators.media.chapters import chapters_of
 from operators.media.geometry import orientation
 from operators.media.mastering import mastering_of
-from operators.media.source import Media, cover_of, only, opened, packets_of, size_of, sounds_of, strict, video_of
+from operators.media.source import (
+    Media,
+    cover_of,
+    only,
+    opened,
+    packets_of,
+    rate_of,
+    size_of,
+    sounds_of,
+    strict,
+    video_of,
+)
 from schemas.errors import AssetError
 from schemas.pipelines import Limits, VideoParams
 from schemas.technical import AudioTrack, Cadence, SubtitleTrack, Technical, VideoTrack
@@ -181,7 +192,7 @@ def _video_track(
         rotation=rotation,
         mirrored=mirrored,
         pixel_aspect=_fraction(video.sample_aspect_ratio) or "1/1",
-        frame_rate=_fraction(video.average_rate or video.guessed_rate),
+        frame_rate=_fraction(rate_of(video)),
         cadence=_cadence(container, video),
         bit_rate=video.bit_rate or None,
         primaries=h273.PRIMARIES.get(context.color_primaries, "unspecified"),

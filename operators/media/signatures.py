@@ -57,12 +57,21 @@ _PREFIXES = {
     b"II+\0": "image/tiff",
     b"MM\0+": "image/tiff",
     b"fLaC": "audio/flac",
+    b"caff": "audio/x-caf",
+    b"riff.\x91\xcf\x11\xa5\xd6(\xdb": "audio/x-w64",
+    b"#!AMR": "audio/amr",
+    b"\x7f\xfe\x80\x01": "audio/vnd.dts",
+    b"MAC ": "audio/x-ape",
+    b"wvpk": "audio/x-wavpack",
+    b"TTA1": "audio/x-tta",
+    b".snd": "audio/basic",
     b"FLV\x01": "video/x-flv",
     b"\0\0\x01\xba": "video/mpeg",
     b"0&\xb2u\x8ef\xcf\x11\xa6\xd9\0\xaa\0b\xcel": "video/x-ms-asf",
     b"\x06\x0e+4\x02\x05\x01\x01\x0d\x01\x02": "application/mxf",
 }
 
+_AC3_SYNC, _AC3_MOST = b"\x0b\x77", 6146
 _DNG_VERSION, _SUBFILE, _MAKE, _SUBFILES = 50706, 254, 271, 330
 _SVG = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*|<\?[^>]*>\s*)*"
@@ -128,6 +137,19 @@ def _adts(head: bytes) -> str | None:
     length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
     following = head[length : length + 2]
     return "audio/aac" if length > 7 and following[:1] == b"\xff" and following[1] & 0xF6 == 0xF0 else None
+
+
+def _ac3(head: bytes) -> str | None:
+    """AC-3 and E-AC-3 (ETSI TS 102 366): three frames of one length, each with its sync word."""
+    lengths = [found.start() for found in re.finditer(_AC3_SYNC, head[:_AC3_MOST])]
+    same = any(head[2 * length : 2 * length + 2] == _AC3_SYNC for length in lengths[1:])
+    return "audio/ac3" if same and lengths[0] == 0 else None
+
+
+def _dv(head: bytes) -> str | None:
+    """DV (IEC 61834-2): blocks of 80 bytes whose first three bits tell a header, subcode and video's extra data."""
+    sections = [head[place] >> 5 for place in (0, 80, 160, 240)] if len(head) > 240 else []
+    return "video/x-dv" if sections == [0, 1, 1, 2] and head[:3] == b"\x1f\x07\0" else None
 
 
 def _bmp(head: bytes) -> str | None:
@@ -220,7 +242,8 @@ def _svg(head: bytes) -> str | None:
 
 
 _TESTS: tuple[Callable[[bytes], str | None], ...] = (
-    _prefix, _tiff, _iso, _matroska, _riff, _aiff, _ogg, _transport_stream, _adts, _bmp, _pdf, _jpeg_xl, _svg, _cube,
+    _prefix, _tiff, _iso, _matroska, _riff, _aiff, _ogg, _transport_stream, _adts, _ac3, _dv, _bmp, _pdf, _jpeg_xl,
+    _svg, _cube,
 )  # fmt: skip
 
 

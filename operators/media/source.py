@@ -17,7 +17,7 @@ from schemas.errors import AssetError
 # Formats that name other files (playlists, image patterns) or hold no times (raw H.264) are left out.
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,flv,asf,ogg,mxf,ivf,"
-    "wav,w64,flac,mp3,aac,aiff,caf,amr,ac3,eac3,dts,ape,wv,tta,opus,au"
+    "dv,wav,w64,flac,mp3,aac,aiff,caf,amr,ac3,eac3,dts,ape,wv,tta,opus,au"
 )
 # WebM's alpha is a second picture beside each: these decode both, FFmpeg's own decoders the colour alone.
 _LAYERED = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -86,6 +86,13 @@ def _reason(error: BaseException) -> str:
 def video_of(container: InputContainer) -> Any | None:
     """The first video stream that is not cover art, or None."""
     return next((s for s in container.streams.video if not s.disposition & _COVER), None)
+
+
+def rate_of(video: Any) -> Fraction | None:
+    """Pictures a second, None where unknown. Where DV's demuxer leaves that of the clock's ticks, what they show."""
+    average: Fraction | None = video.average_rate
+    guessed: Fraction | None = video.guessed_rate
+    return guessed if not average or average * video.time_base == 1 else average
 
 
 def cover_of(container: InputContainer) -> Any | None:
