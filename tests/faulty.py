@@ -42,12 +42,12 @@ def _append(path: Path) -> None:
 def changing(open_source: Any) -> Any:
     """`open_source`, but `grows.png` grows once its first block is read, and `replaced.png` changes before it is."""
 
-    async def opened(source: Any, *rest: Any) -> AsyncGenerator[bytes, None]:
+    async def opened(source: Any, *rest: Any, **named: Any) -> AsyncGenerator[bytes, None]:
         path = Path(urlsplit(source.uri).path)
         if source.name == "replaced.png":
             await asyncio.to_thread(path.write_bytes, b"something else")
         first = True
-        async for block in open_source(source, *rest):
+        async for block in open_source(source, *rest, **named):
             yield block
             if first and source.name == "grows.png":
                 await asyncio.to_thread(_append, path)
