@@ -188,7 +188,7 @@ def test_without_good_ranges_it_is_shown_once_the_file_is_there(taking: Taking, 
 
 
 def lying(film: bytes) -> Answers:
-    """Ranges of a film that has all but its first picture's place in common with the one that is sent whole."""
+    """Ranges of another film than the one that is sent whole."""
 
     def answers(handler: BaseHTTPRequestHandler, data: bytes, start: int, end: int) -> None:
         part(handler, film, start, end)
@@ -196,10 +196,13 @@ def lying(film: bytes) -> Answers:
     return answers
 
 
-def test_what_was_shown_of_other_bytes_is_replaced(film: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [-1, 2**20], ids=["shorter", "longer"])
+def test_what_was_shown_of_other_bytes_is_replaced(more: int, film: bytes, tmp_path: Path) -> None:
     """A server that gives other bytes by ranges than as a whole: only the whole file's pictures are kept."""
-    clip = make.Clip(pts=range(24 * SECONDS), size=(640, 360), pixel_format="yuv444p", x264="qp=0")
-    other = make.write(tmp_path / "other.mp4", make.Clip(**{**vars(clip), "colour": (200, 40, 40)})).read_bytes()
+    clip = make.Clip(pts=range(24 * 8), pixel_format="yuv444p", colour=(200, 40, 40))
+    other = make.write(tmp_path / "other.mp4", clip).read_bytes()
+    free = len(film) + more - len(other)
+    other += free.to_bytes(4) + b"free" + bytes(free - 8)
     with Server(film, lying(other)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         allowed = (f"127.0.0.1:{server.server_port}",)

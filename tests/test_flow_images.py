@@ -14,6 +14,7 @@ from browser import chromium  # noqa: F401  (a fixture)
 from flow_runs import Place
 from media_fixtures import display_p3, heic, quarters
 from picture_factory import SHAPES, SVG, animated, dng, listed, located, paged_tiff, ultra_hdr, xmp
+from PIL import Image
 
 from schemas.manifest import Manifest
 from schemas.technical import Picture
@@ -23,6 +24,7 @@ RENDITION = {"rendition-120"}
 MADE = {
     "a.jxl": RENDITION, "a.dng": {"rendition-128"}, "a.heic": {"rendition-128"}, "ultra.jpg": RENDITION,
     "a.svg": {"rendition-1440", "rendition-720", "rendition-250"},
+    "text.svg": {"rendition-1440", "rendition-720", "rendition-250"},
     "pages.tif": {*RENDITION, "page-0001", "page-0002", "page-0003"},
     "a.gif": {*RENDITION, "clip", "poster"}, "a.webp": {*RENDITION, "clip", "poster"},
     "wide.jpg": {"rendition-300", "rendition-250", "wide"}, "harbour.jpg": {"rendition-300", "rendition-250"},
@@ -44,6 +46,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     (inbox / "a.dng").write_bytes(dng(quarters(128, 96)))
     (inbox / "a.heic").write_bytes(heic(quarters(128, 96)))
     (inbox / "a.svg").write_text(f'{SVG}width="120" height="80">{SHAPES}</svg>')
+    words_ = '<text x="2" y="60" font-size="50" font-family="Nowhere Sans">HHH</text></svg>'
+    (inbox / "text.svg").write_text(f'{SVG}width="120" height="80"><rect width="120" height="80" fill="#fff"/>{words_}')
     paged_tiff(inbox / "pages.tif")
     animated(inbox / "a.gif", [100, 200, 300], loop=2)
     animated(inbox / "a.webp", [100, 200])
@@ -83,6 +87,13 @@ def bundle(place: Place, name: str) -> Path:
 def test_what_is_published_of_each_format(place: Place, name: str) -> None:
     """Every format ends in its renditions, and in pages, a clip or a wide rendition where it has more to show."""
     assert {path.stem for path in bundle(place, name).iterdir()} == MADE[name] | {"manifest"}
+
+
+def test_words_in_a_drawing_are_drawn(place: Place) -> None:
+    """Text is there where its font is not installed, behind the sandbox, too."""
+    with Image.open(bundle(place, "text.svg") / "rendition-250.webp") as picture:
+        dark = np.asarray(picture.convert("L")) < 128
+    assert 0.05 < dark.mean() < 0.5
 
 
 @pytest.mark.parametrize("name", BAD)

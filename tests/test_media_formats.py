@@ -15,7 +15,7 @@ from media_fixtures import ADOBE_RGB, BLUE, DISPLAY_P3, GREEN, REC_2020, RED, WH
 from picture_factory import SHAPES, SVG, apple_gain_map, dng, paged_tiff, segment_with_scan, ultra_hdr
 from PIL import ExifTags, Image, ImageCms
 
-from operators.media import jxl, raw
+from operators.media import jxl, raw, svg
 from operators.media.content_type import detect, sample_of
 from operators.media.image import check_image, quick_image
 from operators.media.rendition import render_image
@@ -153,6 +153,30 @@ def test_svg_is_drawn(tmp_path: Path, opening: str, size: tuple[int, int]) -> No
     # an edge of a vector stays sharp at any size: one pixel between the two colours at most
     edge = [near(shown(x, 100)[:3], RED) or near(shown(x, 100)[:3], GREEN) for x in range(290, 310)]
     assert edge.count(False) <= 2
+
+
+def words(path: Path, family: str, word: str) -> np.ndarray:
+    """Where an SVG's word is dark when it is drawn."""
+    text = f'<text x="2" y="60" font-size="50" {family}>{word}</text>'
+    path.write_text(f'{SVG}width="120" height="80"><rect width="120" height="80" fill="white"/>{text}</svg>')
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L")) < 128
+
+
+@pytest.mark.parametrize("installed", [True, False], ids=["fonts of the system", "no fonts"])
+def test_text_is_drawn_where_its_font_is_not_there(
+    installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever family is asked for, the letters are there, each another one; without any font in Pillow's own."""
+    if not installed:
+        for name in ("_SANS", "_MONO"):
+            monkeypatch.setattr(svg, name, ())
+    svg._fonts.cache_clear()
+    for family in ("", "font-family='Nowhere Sans'", "font-family='Nowhere, serif'", "font-family='monospace'"):
+        letters = [words(tmp_path / "x.svg", family, word) for word in ("H", "o", "HH")]
+        ink = [int(letter.sum()) for letter in letters]
+        assert min(ink) > 200 and ink[2] > 1.8 * ink[0] and (letters[0] != letters[1]).sum() > 200
+    svg._fonts.cache_clear()
 
 
 def test_svg_in_utf16(tmp_path: Path) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, tostring
 
 import resvg_py
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageFont
 
 from operators.media.signatures import HEAD_BYTES, media_type_of
 from schemas.errors import AssetError
@@ -22,6 +25,12 @@ _PIXELS = {"": 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16.0, "mm": 96 / 25.4, "cm": 9
 _LENGTH = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _EMBEDDED = re.compile(r"\s*(#|data:image/(png|jpe?g|gif|webp)[;,])", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"""@import|url\(\s*["']?\s*(?!["'#\s]|data:)""", re.IGNORECASE)
+# the usual fonts of Linux, for text whose own is not there
+_SANS = ("LiberationSans-Regular.ttf", "DejaVuSans.ttf", "NotoSans-Regular.ttf")
+_MONO = ("LiberationMono-Regular.ttf", "DejaVuSansMono.ttf", "NotoSansMono-Regular.ttf")
+_OWN: Any = ImageFont.load_default(1)
+_OWN_FILE = os.memfd_create("font")  # here, since a task that is closed in may make none
+os.write(_OWN_FILE, _OWN.font_bytes)
 _CUT_SHORT = (3, 5)  # expat: no element found, unclosed token
 
 
@@ -91,6 +100,29 @@ def size_of(root: Element) -> tuple[float, float]:
     return box
 
 
+@cache
+def _fonts() -> dict[str, Any]:
+    """What text is drawn with whose own font is not installed, since resvg would leave it out.
+
+    A font of the system, or where it has none Pillow's own (Aileron, which is Latin alone).
+    """
+    sans, mono = (_installed(files) or _OWN.getname()[0] for files in (_SANS, _MONO))
+    generic = ("font_family", "serif_family", "sans_serif_family", "cursive_family", "fantasy_family")
+    return {
+        "font_files": [f"/proc/self/fd/{_OWN_FILE}"],
+        **dict.fromkeys(generic, sans),
+        "monospace_family": mono,
+    }
+
+
+def _installed(files: tuple[str, ...]) -> str | None:
+    """The family of the first of these fonts that the system has."""
+    for file in files:
+        with suppress(OSError):
+            return ImageFont.truetype(file).getname()[0]
+    return None
+
+
 class SvgImageFile(ImageFile.ImageFile):
     """An SVG of its own size in CSS pixels; `draft` lets it be drawn in any other."""
 
@@ -118,7 +150,7 @@ class SvgImageFile(ImageFile.ImageFile):
         if self._im is None:
             for name, pixels in zip(("width", "height"), self._size, strict=True):
                 self._root.set(name, str(pixels))
-            png = bytes(resvg_py.svg_to_bytes(svg_string=tostring(self._root, encoding="unicode")))
+            png = bytes(resvg_py.svg_to_bytes(svg_string=tostring(self._root, encoding="unicode"), **_fonts()))
             with Image.open(io.BytesIO(png), formats=("PNG",)) as drawn:
                 self._im = drawn.convert("RGBA").im
         return super().load()

@@ -207,9 +207,11 @@ async def adopted(services: Services, work: Work, shown: Found) -> tuple[list[St
 
 async def _is_of(services: Services, work: Work, shown: Shown) -> bool:
     """Whether the original has the bytes that the segment was made of."""
-    sha256 = original_of(work).sha256
+    original = original_of(work)
     for (start, end), digest in shown.read.items():
-        data = await services.store.read_range(work.tenant, sha256, start, end)
+        if end > original.bytes:
+            return False
+        data = await services.store.read_range(work.tenant, original.sha256, start, end)
         if hashlib.sha256(data).hexdigest() != digest:
             return False
     return True
