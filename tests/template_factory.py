@@ -42,6 +42,17 @@ def lottie() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def written(text: str, font: str) -> dict[str, Any]:
+    """The animation with a black word on its left instead of the square."""
+    animation = lottie()
+    ks = {"p": fixed([10, 70]), "a": fixed([0, 0]), "s": fixed([100, 100]), "r": fixed(0), "o": fixed(100)}
+    look = {"s": 60, "f": font, "t": text, "j": 0, "tr": 0, "lh": 72, "ls": 0, "fc": [0, 0, 0]}
+    word = {"d": {"k": [{"s": look, "t": 0}]}, "p": {}, "m": {"g": 1, "a": fixed([0, 0])}, "a": []}
+    layer = {"ddd": 0, "ind": 1, "ty": 5, "nm": "word", "sr": 1, "ks": ks, "t": word, "ip": 0, "op": 60, "st": 0}
+    fonts = {"list": [{"fName": font, "fFamily": font, "fStyle": "Regular", "ascent": 75}]}
+    return animation | {"fonts": fonts, "layers": [layer]}
+
+
 def with_picture(source: str) -> dict[str, Any]:
     """The animation with a blue picture of 40x40 in its upper left corner, loaded from `source`."""
     animation = lottie()

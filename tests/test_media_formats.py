@@ -169,7 +169,7 @@ def test_text_is_drawn_where_its_font_is_not_there(
 ) -> None:
     """Whatever family is asked for, the letters are there, each another one; without any font in Pillow's own."""
     if not installed:
-        for name in ("_SANS", "_MONO"):
+        for name in ("SANS", "MONO"):
             monkeypatch.setattr(svg, name, ())
     svg._fonts.cache_clear()
     for family in ("", "font-family='Nowhere Sans'", "font-family='Nowhere, serif'", "font-family='monospace'"):

@@ -13,7 +13,7 @@ import pytest
 import template_factory as made
 from PIL import Image
 
-from operators.media import lut, templates
+from operators.media import fonts, lottie, lut, templates
 from operators.media.content_type import detect, sample_of
 from operators.media.types import CUBE, DOTLOTTIE, LOTTIE, TEMPLATE, as_named, check_declared, is_media_name
 from schemas.errors import AssetError
@@ -99,6 +99,21 @@ def test_animation_is_drawn(folder: Path, tmp_path: Path, name: str, media_type:
     found = templates.quick_template(folder / name, media_type, LIMITS)
     assert (found.name, found.width, found.height, found.frames, found.duration) == ("Moving square", 200, 100, 60, 2.0)
     assert templates.check_template(folder / name, media_type, LIMITS) == 60
+
+
+@pytest.mark.parametrize("fonts_", [fonts.SANS, ()], ids=["fonts of the system", "no fonts"])
+def test_words_are_drawn_where_their_font_is_not_there(
+    fonts_: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text layer shows its letters in the poster, twice as many of them twice the ink."""
+    monkeypatch.setattr(lottie, "SANS", fonts_)
+    ink = []
+    for word in ("H", "HH"):
+        (tmp_path / "a").write_text(json.dumps(made.written(word, "Nowhere-Regular")))
+        templates.render_template(tmp_path / "a", tmp_path, LOTTIE, TemplateParams(clip_s=0.1), LIMITS)
+        with Image.open(tmp_path / "poster.webp") as poster:
+            ink.append(int((np.asarray(poster.convert("L")) < 100).sum()))
+    assert ink[0] > 200 and ink[1] == pytest.approx(2 * ink[0], rel=0.1)
 
 
 @pytest.mark.tool("ffprobe")

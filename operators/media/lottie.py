@@ -17,6 +17,7 @@ import thorvg_cython as thorvg
 from thorvg_cython.sw_canvas import SwCanvas
 
 from operators.media.clips import Pixels
+from operators.media.fonts import SANS, font
 from operators.media.packages import Package, opened_package
 from operators.media.pages import known
 from schemas.errors import AssetError
@@ -146,6 +147,8 @@ def drawn(lottie: Lottie, size: tuple[int, int], seconds: float, most_rate: floa
 
 def _frames(lottie: Lottie, size: tuple[int, int], numbers: list[float]) -> Iterator[Pixels]:
     with thorvg.Engine(threads=0):
+        # ThorVG leaves out text whose font it does not have, unless it has another one
+        thorvg.Text().font_load_data("any", font(SANS)[1].read_bytes(), "ttf", True)
         canvas = SwCanvas(*size, int(thorvg.Colorspace.ABGR8888))
         animation = thorvg.LottieAnimation()
         picture = animation.get_picture()

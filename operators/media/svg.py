@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cache
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, tostring
@@ -14,8 +12,9 @@ from xml.etree.ElementTree import Element, ParseError, tostring
 import resvg_py
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
-from PIL import Image, ImageFile, ImageFont
+from PIL import Image, ImageFile
 
+from operators.media.fonts import MONO, SANS, font
 from operators.media.signatures import HEAD_BYTES, media_type_of
 from schemas.errors import AssetError
 
@@ -25,12 +24,6 @@ _PIXELS = {"": 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16.0, "mm": 96 / 25.4, "cm": 9
 _LENGTH = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _EMBEDDED = re.compile(r"\s*(#|data:image/(png|jpe?g|gif|webp)[;,])", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"""@import|url\(\s*["']?\s*(?!["'#\s]|data:)""", re.IGNORECASE)
-# the usual fonts of Linux, for text whose own is not there
-_SANS = ("LiberationSans-Regular.ttf", "DejaVuSans.ttf", "NotoSans-Regular.ttf")
-_MONO = ("LiberationMono-Regular.ttf", "DejaVuSansMono.ttf", "NotoSansMono-Regular.ttf")
-_OWN: Any = ImageFont.load_default(1)
-_OWN_FILE = os.memfd_create("font")  # here, since a task that is closed in may make none
-os.write(_OWN_FILE, _OWN.font_bytes)
 _CUT_SHORT = (3, 5)  # expat: no element found, unclosed token
 
 
@@ -102,25 +95,10 @@ def size_of(root: Element) -> tuple[float, float]:
 
 @cache
 def _fonts() -> dict[str, Any]:
-    """What text is drawn with whose own font is not installed, since resvg would leave it out.
-
-    A font of the system, or where it has none Pillow's own (Aileron, which is Latin alone).
-    """
-    sans, mono = (_installed(files) or _OWN.getname()[0] for files in (_SANS, _MONO))
+    """What text is drawn with whose own font is not installed, since resvg would leave it out."""
+    (sans, one), (mono, other) = font(SANS), font(MONO)
     generic = ("font_family", "serif_family", "sans_serif_family", "cursive_family", "fantasy_family")
-    return {
-        "font_files": [f"/proc/self/fd/{_OWN_FILE}"],
-        **dict.fromkeys(generic, sans),
-        "monospace_family": mono,
-    }
-
-
-def _installed(files: tuple[str, ...]) -> str | None:
-    """The family of the first of these fonts that the system has."""
-    for file in files:
-        with suppress(OSError):
-            return ImageFont.truetype(file).getname()[0]
-    return None
+    return {"font_files": [str(one), str(other)], **dict.fromkeys(generic, sans), "monospace_family": mono}
 
 
 class SvgImageFile(ImageFile.ImageFile):
