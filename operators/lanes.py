@@ -32,7 +32,7 @@ class LaneState(NamedTuple):
 
 @dataclass
 class Slots:
-    """The free places of a lane; the waiting one of the highest priority gets the next, then the earliest."""
+    """The free places of a lane; the waiting one of the highest priority gets the next, then of the lowest turn."""
 
     size: int
     nice: int
@@ -50,20 +50,24 @@ class Slots:
         return LaneState(self.size, self.size - self.free, len(since), oldest_s)
 
     @asynccontextmanager
-    async def hold(self, priority: float) -> AsyncIterator[None]:
-        """Waits for a place, and has it for as long as the context lasts."""
-        await self._take(priority)
+    async def hold(self, priority: float, turn: int | None = None) -> AsyncIterator[None]:
+        """Waits for a place, and has it for as long as the context lasts; `turn` was taken earlier."""
+        await self._take(priority, self.turn() if turn is None else turn)
         try:
             yield
         finally:
             self._give()
 
-    async def _take(self, priority: float) -> None:
+    def turn(self) -> int:
+        """The next number: of two that wait with one priority, the lower goes first."""
+        return next(self._order)
+
+    async def _take(self, priority: float, turn: int) -> None:
         if self.free:
             self.free -= 1
             return
         place: AsyncFuture[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (-priority, next(self._order), place, time.monotonic()))
+        heapq.heappush(self._waiting, (-priority, turn, place, time.monotonic()))
         try:
             await place
         except asyncio.CancelledError:

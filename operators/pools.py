@@ -125,6 +125,10 @@ class Pools:
         """What goes on in each lane, and in the processes of the models."""
         return {name: slots.state() for name, slots in [*self._slots.items(), (MODELS, self._model_slots)]}
 
+    def turn(self, lane: str) -> int:
+        """A place in the order of a lane, for a `run` that is to come."""
+        return self._slots[lane].turn()
+
     async def run(
         self,
         lane: str,
@@ -134,16 +138,17 @@ class Pools:
         read: Sequence[Path] = (),
         scratch: Path | None = None,
         priority: float = 0.0,
+        turn: int | None = None,
     ) -> T:
         """`fn(*args)` in a new process that may read `read`, and write in `scratch`, where it starts.
 
         `fn` is importable by name; arguments pickle, and the value is one that `results` lets through. A
-        higher priority starts earlier within the lane. Raises AssetError: the function's own,
-        `decoder_timeout` (wall or processor time), `decoder_memory`, `decoder_crashed`, `scratch_full`, or
-        `internal` for any other exception. Once this returns or raises the process is gone.
+        higher priority starts earlier within the lane, of equal ones the lower `turn`. Raises AssetError: the
+        function's own, `decoder_timeout` (wall or processor time), `decoder_memory`, `decoder_crashed`,
+        `scratch_full`, or `internal` for any other exception. Once this returns or raises the process is gone.
         """
         slots = self._slots[lane]
-        async with slots.hold(priority):
+        async with slots.hold(priority, turn):
             task = worker.Task(fn, args, limits or TaskLimits(), tuple(read), scratch, slots.nice)
             with _counted(lane):
                 return await self._once(task, f"task-{os.getpid()}-{next(self._names)}")

@@ -119,6 +119,25 @@ class Elsewhere(Spreading):
                 self.ended(decode_end(Message(told.topic, 0, 0, told.key.encode(), told.value, told.headers)))
 
 
+def test_chunks_are_rendered_in_order(film: Path, tmp_path: Path) -> None:
+    """The playlist grows from the start: all but the last six come one after the other."""
+    ended = list[Any]()
+    with Runtime(Settings(out=tmp_path / "out", heavy_workers=1), "test", None) as runtime:
+        counted, run = Counted(runtime), runtime.pools.run
+
+        async def noting(lane: str, function: Callable[..., Any], *given: Any, **options: Any) -> Any:
+            found = await run(lane, function, *given, **options)
+            if function is render:
+                ended.append(given[3:5])
+            return found
+
+        runtime.pools.run = noting  # type: ignore[method-assign]
+        counted.derived(counted.work(film, chunk_s=0.5))
+    starts = [start or 0 for start, _ in ended]
+    usual = [start for start in starts[1:] if start < sorted(starts)[6]]  # a free worker takes any that comes first
+    assert len(starts) == 12 and usual == sorted(usual) == starts[1 : 1 + len(usual)] and len(usual) >= 5
+
+
 # the command, killed while it records what came of its chunks
 KILLED = """
 import os, signal

@@ -27,6 +27,8 @@ from schemas.outcome import Outcome
 VERSION = "3"
 PLANNING = 10
 ENCODES = "encodes"
+# a chunk of so many usual ones' length is long, and so many usual ones are the end
+_LONG, _TAIL = 2, 6
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ async def rendered(
     copied: Collection[str] = (),
     planned: Callable[[RenderPlan], None] = lambda _plan: None,
 ) -> Rendered | None:
-    """Plans the video and renders the named outputs of all its chunks, the longest first; None for no outputs.
+    """Plans the video and renders the named outputs of all its chunks; None for no outputs.
 
     "encodes" stands for all encodes but the `copied` ones. A video longer than `spread_s` is rendered by other
     processes, where there are such. `planned` is told the plan before the first chunk is begun.
@@ -129,13 +131,19 @@ def _from(plan: RenderPlan, encode: Encode) -> list[Size]:
 async def _chunk(
     services: Services, work: Work, plan: RenderPlan, path: Path, outputs: Sequence[str], chunk: Range
 ) -> dict[str, StepResult]:
-    """The results by output."""
-    runs = await _runs(services, work, plan, path, outputs, chunk)
+    """The results by output; its turn is that of its call, however long its results are looked for."""
+    runs = await _runs(services, work, plan, path, outputs, chunk, services.pools.turn("heavy"))
     return {name: run.result for name, run in zip(outputs, runs, strict=True)}
 
 
 async def _runs(
-    services: Services, work: Work, plan: RenderPlan, path: Path, outputs: Sequence[str], chunk: Range
+    services: Services,
+    work: Work,
+    plan: RenderPlan,
+    path: Path,
+    outputs: Sequence[str],
+    chunk: Range,
+    turn: int | None = None,
 ) -> list[StepRun]:
     """The steps in the order of the outputs; one decode makes those that are missing."""
 
@@ -143,17 +151,19 @@ async def _runs(
         wanted = [output_of(step) for step in missing]
         made = await services.pools.run(
             "heavy", render, path, scratch, plan.only(wanted), *chunk, limits=LIMITS, read=[path], scratch=scratch,
-            priority=_length(plan, chunk) / 3600,
+            priority=_priority(plan, chunk, work.pipeline.video.chunk_s), turn=turn,
         )  # fmt: skip
         return {f"chunk-{name}": _made(name, made) for name in wanted}
 
     return await together(services, work, steps_of(work, plan, outputs, chunk), compute, quiet=True)
 
 
-def _length(plan: RenderPlan, chunk: Range) -> float:
-    """Seconds of a chunk."""
+def _priority(plan: RenderPlan, chunk: Range, usual_s: float) -> float:
+    """In order, since the playlist grows so; the longest first at the end, where workers are to end together."""
     start = 0.0 if chunk[0] is None else plan.seconds(chunk[0])
-    return (plan.duration if chunk[1] is None else plan.seconds(chunk[1])) - start
+    length = (plan.duration if chunk[1] is None else plan.seconds(chunk[1])) - start
+    is_usual = length < _LONG * usual_s and start < plan.duration - _TAIL * usual_s
+    return (usual_s if is_usual else length) / 3600
 
 
 def _made(name: str, made: ChunkFiles) -> Made:
