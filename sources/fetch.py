@@ -41,13 +41,8 @@ def descriptor_of(source: Source, policy: FetchPolicy) -> int | None:
 
 
 async def parts_of(source: Source, limit: int, policy: FetchPolicy) -> Parts | None:
-    """What reads a URL's file by ranges; None for other sources, and where its server gives none."""
-    if source.uri.startswith("file:"):
-        return None
-    try:
-        return await urls.parts_of(source, limit, policy)
-    except AssetError:
-        return None
+    """What reads a URL's file by ranges, None for files. Raises as `urls.parts_of`."""
+    return None if source.uri.startswith("file:") else await urls.parts_of(source, limit, policy)
 
 
 def _path_of(source: Source) -> str:

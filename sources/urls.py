@@ -16,13 +16,14 @@ from typing import NamedTuple
 
 import httpx
 
+from operators.served import BLOCK
 from schemas.asset import Source
 from schemas.errors import AssetError
 from schemas.ports import Parts
 from sources.addresses import ip_of, is_listed, is_public, resolve
 
 # a part of a file that is long in coming is not waited for: the whole one is under way, too
-_PART_S, _FIRST_PART = 10.0, 512 * 2**10
+_PART_S = 10.0
 _PLACE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 Resolver = Callable[[str], Awaitable[Sequence[str]]]
@@ -77,7 +78,7 @@ async def parts_of(source: Source, limit: int, policy: FetchPolicy) -> Parts:
 
     Raises as `open_url` does, url_status where the server gives none.
     """
-    size, first = await _part(source, 0, _FIRST_PART, limit, policy)
+    size, first = await _part(source, 0, BLOCK, limit, policy)
 
     async def read(start: int, end: int) -> bytes:
         if end <= len(first):

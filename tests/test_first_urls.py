@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -146,17 +147,24 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return data
 
 
-@pytest.fixture
-def taking(request: pytest.FixtureRequest, film: bytes, tmp_path: Path) -> Iterator[Taking]:
-    """An embedded runtime beside a server that answers ranges as the parameter says."""
-    with Server(film, request.param) as server:
+@contextmanager
+def served(film: bytes, ranges: Answers, out: Path) -> Iterator[Taking]:
+    """An embedded runtime beside a server of the film that answers ranges so."""
+    with Server(film, ranges) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         allowed = (f"127.0.0.1:{server.server_port}",)
-        with Runtime(Settings(out=tmp_path / "out", url_allowed_networks=allowed), "ingest", None) as runtime:
+        with Runtime(Settings(out=out, url_allowed_networks=allowed), "ingest", None) as runtime:
             found = Taking(server, runtime)
             runtime._listeners.append(found.told.append)
             yield found
         server.shutdown()
+
+
+@pytest.fixture
+def taking(request: pytest.FixtureRequest, film: bytes, tmp_path: Path) -> Iterator[Taking]:
+    """The film, with ranges as the parameter says."""
+    with served(film, request.param, tmp_path / "out") as found:
+        yield found
 
 
 @pytest.mark.parametrize("taking", [part], indirect=True)
@@ -203,18 +211,12 @@ def test_what_was_shown_of_other_bytes_is_replaced(more: int, film: bytes, tmp_p
     other = make.write(tmp_path / "other.mp4", clip).read_bytes()
     free = len(film) + more - len(other)
     other += free.to_bytes(4) + b"free" + bytes(free - 8)
-    with Server(film, lying(other)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        allowed = (f"127.0.0.1:{server.server_port}",)
-        with Runtime(Settings(out=tmp_path / "out", url_allowed_networks=allowed), "ingest", None) as runtime:
-            taking = Taking(server, runtime)
-            runtime._listeners.append(taking.told.append)
-            coming = taking.begin()
-            assert eventually(taking.shown, 20, 0.02)
-            server.go.set()
-            work = coming.result(60).item
-            assert work is not None and taking.pictures(work, tmp_path) == list(range(48))
-        server.shutdown()
+    with served(film, lying(other), tmp_path / "out") as taking:
+        coming = taking.begin()
+        assert eventually(taking.shown, 20, 0.02)
+        taking.server.go.set()
+        work = coming.result(60).item
+        assert work is not None and taking.pictures(work, tmp_path) == list(range(48))
 
 
 @pytest.mark.parametrize("taking", [part], indirect=True)

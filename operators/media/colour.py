@@ -116,9 +116,10 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """RGB or RGBA in sRGB of an 8-bit picture, alpha kept; without a usable profile it is sRGB already."""
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
     base = image.convert(image.mode[:-1]) if alpha is not None else image
-    name, volume = profile_name(icc), volume_of(icc)
-    converted = Image.fromarray(mapped_still(np.asarray(base.convert("RGB")), volume)) if volume else None
-    if icc and name and not name.startswith("sRGB") and not volume:
+    converted: Image.Image | None = None
+    if volume := volume_of(icc):
+        converted = Image.fromarray(mapped_still(np.asarray(base.convert("RGB")), volume))
+    elif icc and (name := profile_name(icc)) and not name.startswith("sRGB"):
         converted = _converted(base, icc)
     result = converted or (base if base.mode == "RGB" else base.convert("RGB"))
     if alpha is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ _OWN_FILE = os.memfd_create("font")  # here, since a task that is closed in may 
 os.write(_OWN_FILE, _OWN.font_bytes)
 
 
+@cache
 def font(files: tuple[str, ...]) -> tuple[str, Path]:
     """Family and file of the first of these fonts that is installed, else of Pillow's own."""
     for file in files:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, tostring
 
@@ -93,7 +92,6 @@ def size_of(root: Element) -> tuple[float, float]:
     return box
 
 
-@cache
 def _fonts() -> dict[str, Any]:
     """What text is drawn with whose own font is not installed, since resvg would leave it out."""
     (sans, one), (mono, other) = font(SANS), font(MONO)
